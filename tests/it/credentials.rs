@@ -20,7 +20,7 @@ fn command(name: &str, s3: &FakeS3, scratch: &Scratch, origin: &str) -> Command 
     );
     let mut command = hotset(&[name, "--config", &scratch.file("hotset.yaml", &text)]);
     command.env_clear();
-    // Nobody is asked but who a test starts.
+    // The only credential sources are those that a test starts.
     command.env("AWS_EC2_METADATA_DISABLED", "true");
     command
 }

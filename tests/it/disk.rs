@@ -1,4 +1,5 @@
-//! The disk tier from outside: what leaves memory is read from disk, comes back after a restart, and is right.
+//! The disk tier of a whole server: blocks evicted from memory are read from disk, also after a restart, and are
+//! right.
 
 use crate::support::{FakeS3, Object, Process, Scratch, within};
 
@@ -6,7 +7,8 @@ const MIB: u64 = 1 << 20;
 const OBJECTS: u64 = 12;
 const SIZE: u64 = 4 * MIB + 12_345;
 
-/// The real process with a disk tier in `scratch`, and memory for a few of the objects. `more`: further keys.
+/// Starts the real process with a disk tier in `scratch`, and memory for a few of the objects; `more` are further
+/// keys.
 async fn start(scratch: &Scratch, s3: &FakeS3, more: &str) -> Process {
     let config = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
@@ -27,7 +29,7 @@ fn put_objects(s3: &FakeS3) {
     }
 }
 
-/// Reads all objects, last one first, so that none is in memory only because it was read just before.
+/// Reads all objects, the last one first, so that none is in memory only because it was read just before.
 async fn read_all(s3: &FakeS3, process: &Process) {
     for n in (0..OBJECTS).rev() {
         let key = format!("o{n}");
@@ -38,8 +40,8 @@ async fn read_all(s3: &FakeS3, process: &Process) {
     }
 }
 
-/// Reads all until the origin is not asked for bytes any more: what finds the disk's queue full is left out, and on a
-/// machine with other work it is full at times.
+/// Reads all objects until the origin sends no more bytes. Blocks that find the disk's write queue full are not
+/// written, and on a machine with other work it is full at times.
 async fn fill(s3: &FakeS3, process: &Process) {
     for _ in 0..12 {
         s3.forget_requests();
@@ -51,7 +53,7 @@ async fn fill(s3: &FakeS3, process: &Process) {
     panic!("not all of it got onto the disk: {}", s3.describe());
 }
 
-/// Waits until nothing waits to be written: what comes while the queue is full is not admitted.
+/// Waits until the write queue is empty: blocks that arrive while it is full are not admitted.
 async fn written(process: &Process) {
     let queue = async {
         while process.metric("hotset_disk_queued_bytes").await > 0.0 {
@@ -153,7 +155,7 @@ async fn r14_after_a_restart_an_old_answer_is_still_better_than_none_where_the_r
     read_all(&s3, &process).await;
 }
 
-/// Reads `count` objects of 1 MiB under `prefix`, which are put there when they are missing, and lets each be written.
+/// Reads `count` objects of 1 MiB under `prefix`, which it puts if they are missing, and waits until each is written.
 async fn read_some(s3: &FakeS3, process: &Process, prefix: &str, count: u64) {
     for n in 0..count {
         let key = format!("{prefix}/{n}");
@@ -166,7 +168,7 @@ async fn read_some(s3: &FakeS3, process: &Process, prefix: &str, count: u64) {
     }
 }
 
-/// The smallest disk, with rules, and memory for next to nothing.
+/// Starts the real process with the smallest disk, these rules, and next to no memory.
 async fn start_small(scratch: &Scratch, s3: &FakeS3, rules: &str) -> Process {
     let config = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
@@ -190,7 +192,7 @@ async fn a_share_of_the_disk_is_never_more_than_that_and_takes_nothing_from_othe
     stop(process).await;
     s3.forget_requests();
     let process = start_small(&scratch, &s3, rules).await;
-    // 12 MiB of the others, and at most a fifth of 128.
+    // 12 MiB of the other objects, and at most a fifth of 128.
     let blocks = process.metric("hotset_disk_blocks").await;
     assert!((4. * 30.0..=4. * (12.0 + 25.6)).contains(&blocks), "{blocks} blocks of 256 KiB");
     read_some(&s3, &process, "keep", 12).await;
@@ -211,13 +213,13 @@ async fn what_is_pinned_stays_when_more_is_read_than_the_disk_holds() {
     let process = start_small(&scratch, &s3, rules).await;
     read_some(&s3, &process, "pinned", 8).await;
     assert_eq!(s3.requests().len(), 0, "{}", s3.describe());
-    // The same without the pin is gone.
+    // The same objects without the pin are evicted.
     read_some(&s3, &process, "once", 8).await;
     assert!(!s3.requests().is_empty());
 }
 
-/// Reads that the process took for too slow, so that their bytes were fetched (R37): on a machine that builds and tests
-/// other things a read of the device takes more than 50 ms at times.
+/// Returns the number of reads that the process found too slow, so that their bytes were fetched (R37). On a machine
+/// that builds and tests other things a read of the device takes more than 50 ms at times.
 async fn slow_reads(process: &Process) -> f64 {
     let mut sum = 0.0;
     for reason in ["slow", "busy", "passed_by"] {
@@ -226,7 +228,8 @@ async fn slow_reads(process: &Process) -> f64 {
     sum
 }
 
-/// Fails when a byte is fetched again. `false`: a device that was too slow at that moment proves nothing.
+/// Fails when a byte is fetched again. Returns `false` if the device was too slow at that moment, which proves
+/// nothing.
 async fn parts_come_back() -> bool {
     const UNIT: u64 = 64 << 10;
     let s3 = FakeS3::start().await;
@@ -246,7 +249,8 @@ async fn parts_come_back() -> bool {
     };
     let process = start(&scratch, &s3, IMMUTABLE).await;
     read_parts(&process).await;
-    // A client has its bytes before all of their unit has come; what has not is not written at the end.
+    // A client has its bytes before the rest of their unit arrives; blocks that are incomplete at shutdown are not
+    // written.
     process.wait_for_metric("hotset_cache_bytes", |held| held >= 4.0 * 65_536.0).await;
     stop(process).await;
     s3.forget_requests();

@@ -1,5 +1,6 @@
-//! What happens to disks: two processes on one path, a path that is no folder, a full file system, files that were cut,
-//! lost, overwritten or swapped, another configuration. None of it costs a read or its truth, and the log stays short.
+//! Accidents of disks: two processes on one path, a path that is no folder, a full file system, files that were cut,
+//! lost, overwritten or swapped, another configuration. No accident makes a read fail or return wrong bytes, and the
+//! log stays short.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -21,7 +22,7 @@ const CACHE: &str = "memory: 2MiB, block: 128KiB, fetch: 256KiB, in_flight: 8MiB
 const DAMAGED: &str = "hotset_disk_failures_total{reason=\"damaged\"}";
 const WRITES: &str = "hotset_disk_failures_total{reason=\"write\"}";
 
-/// A configuration with these keys of `cache`, and `more` keys.
+/// Writes a configuration with these keys of `cache`, and `more` keys.
 fn config(scratch: &Scratch, s3: &FakeS3, cache: &str, more: &str) -> String {
     let text = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\nlog: {{ access: off }}\n\
@@ -35,7 +36,7 @@ fn disk(path: &str) -> String {
     format!("{CACHE}, disk: [{{ path: '{path}', capacity: 128MiB }}]")
 }
 
-/// In front of `s3` with a disk in `scratch`, where nothing changes but through it.
+/// Starts hotset in front of `s3` with a disk in `scratch`; its objects change only through hotset.
 async fn start(scratch: &Scratch, s3: &FakeS3) -> Process {
     let cache = disk(&scratch.path("cache"));
     Process::serve(&config(scratch, s3, &cache, IMMUTABLE)).await
@@ -52,7 +53,7 @@ fn put_objects(s3: &FakeS3) {
     }
 }
 
-/// Reads every object as it is now at the origin.
+/// Reads every object, and expects the current bytes at the origin.
 async fn read_all(s3: &FakeS3, process: &Process, what: &str) {
     for n in 0..OBJECTS {
         let key = format!("o{n}");
@@ -62,14 +63,14 @@ async fn read_all(s3: &FakeS3, process: &Process, what: &str) {
     }
 }
 
-/// That we do not say the same thing again and again.
+/// Asserts that the log does not repeat a message again and again.
 fn assert_short_log(process: &Process, what: &str) {
     let output = process.output();
     let ours = output.lines().filter(|line| line.contains("hotset::"));
     assert!(ours.count() < 10, "{what}:\n{output}");
 }
 
-/// The segments of a folder of the disk, oldest first.
+/// Returns the segment files of a folder of the disk, oldest first.
 fn segments(scratch: &Scratch, folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(scratch.path(&format!("cache/{folder}"))).unwrap();
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -90,7 +91,7 @@ async fn a_second_process_on_a_path_ends_with_one_line_and_the_first_goes_on() {
     assert!(stderr.contains(&format!("cache.disk: {path} is in use by another")), "{stderr}");
     read_all(&s3, &first, "after").await;
     stop(first).await;
-    // The lock went with its process.
+    // The lock ended with its process.
     read_all(&s3, &start(&scratch, &s3).await, "at last").await;
 }
 
@@ -141,12 +142,12 @@ async fn verify_reads_what_a_server_left_and_names_what_is_damaged() {
     assert_eq!(code, 1);
     assert!(stdout.starts_with(&format!("{} at ", segment.display())), "{stdout}");
     assert!(stdout.ends_with("; 1 damaged\n"), "{stdout}");
-    // It changed nothing, and a server reads around it.
+    // The check changed nothing, and a server reads around the damage.
     assert_eq!(verify().1, stdout);
     read_all(&s3, &start(&scratch, &s3).await, "after the damage").await;
 }
 
-/// Something that happens to a segment.
+/// An accident of a segment file.
 #[derive(Clone, Copy, Debug)]
 enum Accident {
     CutShort,
@@ -201,7 +202,7 @@ impl Accident {
                 }
             }
             GarbageBehind => file.write_all_at(&[7; 5000], length).unwrap(),
-            // Its number stands behind the eight bytes by which a segment is known.
+            // The format version follows the eight bytes of the magic number.
             OtherVersion => file.write_all_at(&[99], 8).unwrap(),
             Swapped => {
                 let aside = path.with_extension("aside");
@@ -213,7 +214,7 @@ impl Accident {
     }
 }
 
-/// Four lives that each leave segments; in the last, some objects are overwritten.
+/// Runs four processes that each leave segments; during the last, some objects are overwritten.
 async fn live(scratch: &Scratch, s3: &FakeS3) {
     put_objects(s3);
     for life in 0..4 {
@@ -245,7 +246,7 @@ async fn r11_whatever_happens_to_the_files_reads_are_exact_and_nothing_replaced_
             let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
             live(&scratch, &s3).await;
             let paths = segments(&scratch, folder);
-            // Metadata is small: one segment, which every life goes on with.
+            // Metadata is small: one segment, which every process appends to.
             assert!(paths.len() >= if folder == "blocks" { 3 } else { 1 }, "{paths:?}");
             let chosen = random.gen_range(0..paths.len());
             let other = &paths[(chosen + 1) % paths.len()];
@@ -260,7 +261,8 @@ async fn r11_whatever_happens_to_the_files_reads_are_exact_and_nothing_replaced_
             }
             let lost_only = matches!(accident, Removed);
             let counted = process.metric(DAMAGED).await;
-            // What was cut or overwritten may not be looked at any more, and nobody misses a segment.
+            // A segment that was cut or overwritten may never be read again, and the loss of a segment is not
+            // noticed.
             let certain = matches!(accident, Emptied | OtherVersion | Swapped);
             assert!(!certain || counted > 0.0, "{what}: {}", process.output());
             assert!(!lost_only || counted == 0.0, "{what}: {counted}");
@@ -287,7 +289,7 @@ async fn r11_what_damage_made_void_is_not_believed_at_a_later_start_either() {
     let length = fs::metadata(&last).unwrap().len();
     let file = fs::OpenOptions::new().write(true).open(&last).unwrap();
     file.write_all_at(&[0xff], length - 1).unwrap();
-    // Once the damage is seen; then it has been dealt with.
+    // The damage is found once; after that it has been dealt with.
     for _ in 0..2 {
         stop(start(&scratch, &s3).await).await;
     }
@@ -295,11 +297,11 @@ async fn r11_what_damage_made_void_is_not_believed_at_a_later_start_either() {
     assert_eq!(process.client().get("/data/o").send().await.text(), "new");
 }
 
-/// A small file system of its own, gone when dropped.
+/// A small file system, unmounted when dropped.
 struct Small(String);
 
 impl Small {
-    /// `None`, and a line, where a test may not mount.
+    /// Mounts the file system; `None`, with a printed line, where a test may not mount.
     fn mount(scratch: &Scratch, size: &str) -> Option<Small> {
         let path = scratch.path("small");
         fs::create_dir(&path).unwrap();
@@ -357,7 +359,7 @@ async fn a_device_that_takes_nothing_costs_no_read_and_is_said_once() {
     let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
     put_objects(&s3);
     let file = config(&scratch, &s3, &disk(&scratch.path("cache")), IMMUTABLE);
-    // No file may have a byte.
+    // No file may contain a byte.
     let limited = "trap '' XFSZ; ulimit -f 0; exec \"$0\" serve --config \"$1\"";
     let plain = hotset(&[]);
     let mut command = Command::new("/bin/sh");

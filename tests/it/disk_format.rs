@@ -1,4 +1,4 @@
-//! `docs/disk-format.md` against segments that a server wrote: every offset that is used here is read from the page.
+//! `docs/disk-format.md` against segments that a server wrote: every offset used here is read from the page.
 
 use std::fs;
 use std::path::Path;
@@ -13,14 +13,14 @@ const CHUNK: usize = 64 * 1024;
 const OBJECTS: u64 = 24;
 const SIZE: u64 = (2 << 20) + 12_345;
 
-/// A table of the page: where each field begins, and its bytes.
+/// A table of the page: offset and size of each field, in bytes.
 struct Layout {
     fields: Vec<(usize, usize)>,
     size: usize,
 }
 
 impl Layout {
-    /// The table below the heading that begins so.
+    /// Reads the table below the heading with this beginning.
     fn read(heading: &str) -> Self {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
         let page = fs::read_to_string(page).unwrap();
@@ -51,7 +51,7 @@ impl Layout {
         bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
-    /// What the check, the last field, covers.
+    /// Returns the bytes that the checksum, the last field, covers.
     fn before_check<'a>(&self, of: &'a [u8]) -> &'a [u8] {
         &of[..self.fields.last().unwrap().0]
     }
@@ -65,7 +65,7 @@ fn sha(bytes: &[u8]) -> [u8; 16] {
     *digest(&SHA256, bytes).as_ref().first_chunk().unwrap()
 }
 
-/// Reads a sealed segment of blocks as the page says, and returns how many records and chunks it has.
+/// Reads a sealed segment of blocks by the layout on the page; returns the numbers of its records and chunks.
 fn read_segment(segment: &[u8]) -> (u64, u64) {
     let [head, record, frame] = ["Segment head", "Record head", "Chunk frame"].map(Layout::read);
     let [entry, tail] = ["Footer entry", "Tail"].map(Layout::read);

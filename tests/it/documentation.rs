@@ -6,13 +6,13 @@ use hotset::config::Config;
 
 use crate::support::{Scratch, hotset, run};
 
-/// Folders that hold pages, and the pages beside them.
+/// Folders that hold pages, and single pages beside them.
 const PLACES: &[&str] = &["README.md", "CHANGELOG.md", ".github", "docs", "conf", "helm/hotset"];
 
-/// A page of Markdown, by its path from the root of the project.
+/// A Markdown page, by its path from the root of the project.
 struct Page {
     path: PathBuf,
-    /// Without what stands between fences.
+    /// Text of the page without fenced blocks.
     text: String,
 }
 
@@ -22,7 +22,7 @@ impl Page {
         Self { path: path.to_owned(), text: without_code(&text) }
     }
 
-    /// The files of the project that it links to, each with the heading if there is one.
+    /// Returns the project files that the page links to, each with the heading if there is one.
     fn links(&self) -> Vec<(PathBuf, Option<String>)> {
         let targets = self.text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
         targets
@@ -61,7 +61,7 @@ fn without_code(text: &str) -> String {
     kept
 }
 
-/// The path without `..`.
+/// Returns the path without `..`.
 fn plain(path: &Path) -> PathBuf {
     let mut found = PathBuf::new();
     for part in path.components() {
@@ -73,7 +73,7 @@ fn plain(path: &Path) -> PathBuf {
     found
 }
 
-/// The anchor that forges give a heading.
+/// Returns the anchor that forges generate for a heading.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
@@ -126,7 +126,7 @@ fn every_page_is_reached_from_the_readme() {
             }
         }
     }
-    // The table of contents of the book is not for readers on a forge.
+    // The book's table of contents is not read on a forge.
     let is_read = |path: &Path| path.starts_with("docs") && !path.ends_with("SUMMARY.md");
     let docs = pages().into_iter().filter(|page| is_read(&page.path));
     let missed: Vec<_> =
@@ -144,7 +144,7 @@ fn anchors_are_those_of_forges() {
     );
 }
 
-/// The rules of `docs/invariants.md`: each number with the files that the page says hold tests of it.
+/// Returns the rules of `docs/invariants.md`: each number with the files in which the page says tests of it are.
 fn rules() -> Vec<(u32, Vec<PathBuf>)> {
     let page = fs::read_to_string(root().join("docs/invariants.md")).unwrap();
     let mut rules = Vec::new();
@@ -177,7 +177,7 @@ fn every_rule_has_tests_that_are_named_after_it() {
     }
 }
 
-/// The blocks of YAML in a page, each with the line that it begins in.
+/// Returns the YAML blocks in a page, each with the line that it begins on.
 fn yaml_blocks(text: &str) -> Vec<(usize, String)> {
     let mut blocks = Vec::new();
     let mut block: Option<(usize, String)> = None;
@@ -192,7 +192,7 @@ fn yaml_blocks(text: &str) -> Vec<(usize, String)> {
     blocks
 }
 
-/// The configuration in a block, as text: of hotset, or within values of the chart. `None`: it is of something else.
+/// Returns the hotset configuration in a block, also within values of the chart. `None`: the block is something else.
 fn configuration(block: &str) -> Option<String> {
     if block.contains("{{") || block.contains("apiVersion:") {
         return None;
@@ -200,7 +200,7 @@ fn configuration(block: &str) -> Option<String> {
     let yaml: serde_json::Value = hotset::yaml::from_str(block).expect("YAML");
     let within = [&yaml["config"], &yaml["hotset"]["config"]];
     match within.into_iter().find(|config| config.is_object()) {
-        // JSON is YAML.
+        // JSON is also YAML.
         Some(config) => Some(config.to_string()),
         None => Some(block.to_owned()),
     }
@@ -251,7 +251,7 @@ fn every_page_is_in_the_table_of_contents() {
     assert!(contents.contains(Path::new("README.md")));
 }
 
-/// Commands in `console` blocks: what follows a prompt, with the lines that it goes on in.
+/// Returns the commands in `console` blocks: the text after a prompt, with its continuation lines.
 fn commands(text: &str) -> Vec<String> {
     let (mut found, mut in_block) = (Vec::<String>::new(), false);
     for line in text.lines() {
@@ -269,7 +269,7 @@ fn commands(text: &str) -> Vec<String> {
     found
 }
 
-/// The help of a subcommand, by the real binary.
+/// Returns the help of a subcommand, from the real binary.
 fn help(subcommand: &[&str]) -> String {
     let (code, out, err) = run(hotset(&[subcommand, &["--help"]].concat()));
     assert_eq!(code, 0, "hotset {subcommand:?}: {err}");
@@ -316,14 +316,14 @@ fn the_version_has_an_entry_in_the_changelog_and_ci_uses_the_oldest_rust() {
     assert!(read(".github/workflows/ci.yml").contains(&format!("MSRV: \"{rust}\"")), "{rust}");
 }
 
-/// The names in a generated reference: what stands in the first backticks of its lines that begin so.
+/// Returns the names in a generated reference: the text in the first backticks of lines with this beginning.
 fn names(reference: &str, before: &str) -> BTreeSet<String> {
     let text = fs::read_to_string(root().join("docs/reference").join(reference)).unwrap();
     let lines = text.lines().filter_map(|line| line.strip_prefix(before)?.split('`').next());
     lines.map(str::to_owned).collect()
 }
 
-/// The README and the pages beside it, without the references themselves.
+/// Returns the README and the pages beside it, without the generated references.
 fn prose() -> impl Iterator<Item = (PathBuf, String)> {
     let is_prose = |path: &Path| path == Path::new("README.md") || path.starts_with("docs");
     let paths = pages().into_iter().map(|page| page.path);
@@ -339,7 +339,7 @@ fn metrics_in_the_documentation_exist() {
         for (at, _) in text.match_indices("hotset_") {
             let name: String =
                 text[at..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-            // A package, a file, or a name of something else.
+            // The name of a package, a file, or something else.
             if text[..at].ends_with(['/', '-']) || text[at + name.len()..].starts_with(['.', '0']) {
                 continue;
             }
@@ -362,7 +362,7 @@ fn keys_in_the_documentation_exist() {
             let is_key = key.contains('.')
                 && key.chars().all(|c| c.is_ascii_lowercase() || "_.[]".contains(c))
                 && sections.contains(first_part(key));
-            // Of the identities file.
+            // A key of the identities file.
             if !is_key || key == "origin.domain" {
                 continue;
             }
@@ -377,7 +377,7 @@ fn first_part(key: &str) -> &str {
     key.split(['.', '[']).next().unwrap()
 }
 
-/// Whether the key holds others: `cache.disk[]`.
+/// Whether the key has keys below it, as `cache.disk[]` does.
 fn is_above(key: &str, keys: &BTreeSet<String>) -> bool {
     keys.iter().any(|other| other.starts_with(&format!("{key}.")))
 }

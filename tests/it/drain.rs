@@ -1,5 +1,5 @@
-//! The end of a server (R30): what has begun is finished, what is idle ends now, and nothing lasts beyond the grace
-//! period.
+//! Graceful shutdown (R30): requests in flight are finished, idle connections are closed at once, and nothing lasts
+//! beyond the grace period.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::{
 
 const SIZE: u64 = 3 << 20;
 
-/// A server whose origin holds the answer for `key` after so many bytes.
+/// Starts a server whose origin holds the response for `key` after this many bytes.
 async fn held_after(bytes: u64) -> (FakeS3, TestProxy, Gate) {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start(&s3).await;
@@ -82,7 +82,7 @@ async fn r30_a_connection_that_never_said_anything_does_not_keep_the_server() {
     let s3 = FakeS3::start().await;
     let mut proxy = TestProxy::start(&s3).await;
     let silent = TcpStream::connect(proxy.addr).await.unwrap();
-    // It was accepted before this one.
+    // The other connection was accepted before this one.
     assert_eq!(proxy.client().get("/data/%zz").send().await.status, 400);
     proxy.begin_shutdown();
     proxy.ended().await;
@@ -211,7 +211,7 @@ async fn r30_in_the_delay_each_answer_announces_the_end_of_its_connection() {
     }
     assert_eq!((hits.connections(), writes.connections()), (1, 1));
     proxy.begin_shutdown();
-    // On the connections that were kept, and on new ones.
+    // On the connections that were kept alive, and on new ones.
     for connections in 1..3 {
         let hit = hits.get("/data/key").send().await;
         assert_eq!((hit.status.as_u16(), hit.header("connection")), (200, "close"));
@@ -243,7 +243,7 @@ async fn r30_a_connection_that_was_made_just_before_the_port_closed_is_served() 
     let mut proxy = TestProxy::start(&s3).await;
     s3.put("data", "key", Object::random(5000, 6));
     let silent = TcpStream::connect(proxy.addr).await.unwrap();
-    // It was accepted before this one.
+    // The other connection was accepted before this one.
     assert_eq!(proxy.client().get("/data/key").send().await.status, 200);
     proxy.begin_shutdown();
     refuses_connections(&proxy).await;

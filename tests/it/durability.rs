@@ -1,4 +1,4 @@
-//! What is promised when the disk hangs or fails (R11, R38): the real process, on a disk that does so on command.
+//! Guarantees while the disk hangs or fails (R11, R38): the real process, on a disk that does so on command.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::support::{Api, Client, FakeS3, FaultyDisk, Object, Process, Scratch, 
 
 const KEYS: [&str; 5] = ["purged", "told", "twice", "written", "kept"];
 
-/// Objects that lie on disk, and a process that knows them from there.
+/// Objects on disk, for a process that knows them from there.
 struct Setup {
     s3: FakeS3,
     scratch: Scratch,
     disk: FaultyDisk,
-    /// The configuration of receivers.
+    /// Configuration of event receivers.
     events: String,
 }
 
@@ -22,7 +22,7 @@ impl Setup {
         Setup::with_events("webhook: { address: 127.0.0.1:0 }").await
     }
 
-    /// The same with these receivers.
+    /// Makes the setup with these event receivers.
     async fn with_events(events: &str) -> (Setup, Process) {
         let scratch = Scratch::new();
         let disk = FaultyDisk::new(&scratch);
@@ -59,14 +59,14 @@ impl Setup {
         assert!(process.ended().await.success(), "{}", process.output());
     }
 
-    /// Reads an object, which is the one that the origin has; its size.
+    /// Reads an object and compares it with the origin's; returns its size.
     async fn read(&self, process: &Process, key: &str) -> usize {
         let answer = process.client().get(&format!("/data/{key}")).send().await;
         assert!(answer.body == self.s3.object_bytes("data", key), "{key}: {:?}", answer.headers);
         answer.body.len()
     }
 
-    /// Overwrites an object behind hotset's back.
+    /// Overwrites an object without telling hotset.
     fn overwrite(&self, key: &str) {
         self.s3.put("data", key, Object::random(60_000, 77));
     }
@@ -77,7 +77,7 @@ async fn purge(process: &Process, key: &str) -> u16 {
     Api::new(process.admin).post("/api/v1/purge", &body).await.0
 }
 
-/// Says by the webhook that an object was written: the very same event each time.
+/// Posts an event to the webhook that an object was written: the same event each time.
 async fn tell(process: &Process, key: &str) -> u16 {
     let output = process.output();
     let address = output.split("receiving notifications on ").nth(1).expect("it says so");
@@ -99,7 +99,7 @@ async fn write(process: &Process, key: &str) -> u16 {
     within("a write that passes through", put.send()).await.status.as_u16()
 }
 
-/// Repeats what is not acknowledged, as senders do, until it is.
+/// Repeats an event and a purge, as senders do, until both are acknowledged.
 async fn until_acknowledged(process: &Process, key: &str) {
     let acknowledged = async {
         while tell(process, key).await != 200 || purge(process, key).await != 200 {
@@ -116,7 +116,7 @@ async fn r38_a_disk_that_hangs_acknowledges_nothing_and_costs_one_confirmation_a
     for key in ["purged", "told", "twice"] {
         setup.overwrite(key);
     }
-    // The second copy comes while the first one is not durable.
+    // The second copy arrives while the first one is not durable.
     let (first, second) = tokio::join!(tell(&process, "twice"), tell(&process, "twice"));
     assert_eq!((first, second), (503, 503));
     assert_eq!(purge(&process, "purged").await, 503);
@@ -130,7 +130,7 @@ async fn r38_a_disk_that_hangs_acknowledges_nothing_and_costs_one_confirmation_a
     process.kill();
     setup.disk.heal();
 
-    // None of this came to the disk, and none of it is served.
+    // None of these invalidations reached the disk, and none of the old objects is served.
     let process = setup.start().await;
     setup.s3.forget_requests();
     setup.read(&process, "kept").await;
@@ -143,7 +143,7 @@ async fn r38_a_disk_that_hangs_acknowledges_nothing_and_costs_one_confirmation_a
         }
     }
     assert_eq!(setup.s3.count(|seen| seen.key == "kept"), 1, "once");
-    // And it is over when all is confirmed and the end is a good one.
+    // This is over when everything is confirmed and the shutdown is orderly.
     setup.stop(process).await;
     let process = setup.start().await;
     setup.s3.forget_requests();
@@ -207,7 +207,7 @@ async fn r38_a_message_of_a_queue_stays_there_until_the_disk_has_taken_what_it_s
     setup.disk.fail();
     setup.overwrite("told");
     let told = sqs.send(event("told"));
-    // It is applied at once, and comes again until it is durable: no sooner than the queue says.
+    // The event is applied at once, and redelivered until it is durable: not before the visibility timeout.
     sqs.until("a message to come again", told, |(received, _)| received >= 2).await;
     assert!(!sqs.state(told).1, "it was deleted, and is not durable");
     setup.read(&process, "told").await;

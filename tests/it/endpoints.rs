@@ -1,4 +1,4 @@
-//! Kinds of endpoints: what is sent to each, and the page that says which were tried.
+//! Kinds of endpoints: the requests sent to each, and the page that lists the tested ones.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::support::{
     session_signature_for, within,
 };
 
-/// What the origin sees of `GET /data/a/k` by way of an endpoint of this name.
+/// Returns the request that the origin receives for `GET /data/a/k` through an endpoint of this name.
 async fn sent(host: &str, region: &str, addressing: Addressing) -> Seen {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start_with(&s3, |config| {
@@ -69,7 +69,7 @@ async fn each_kind_of_endpoint_gets_the_host_path_and_signature_that_it_document
 #[tokio::test]
 async fn a_bucket_may_be_an_access_point_by_its_arn() {
     let s3 = FakeS3::start().await;
-    // The stand-in takes the first segment for the bucket.
+    // The fake origin takes the first segment for the bucket.
     s3.put("a", "k", Object::bytes("content"));
     let proxy = TestProxy::start_with(&s3, |config| {
         config.origin.endpoint = format!("http://s3.us-east-1.amazonaws.com:{}", s3.addr().port());
@@ -107,7 +107,7 @@ async fn start_with_directory_bucket(s3: &FakeS3) -> TestProxy {
 #[tokio::test]
 async fn a_directory_bucket_is_asked_at_its_zone_in_a_session_of_its_own() {
     let s3 = FakeS3::start().await;
-    // The stand-in takes the first segment for the bucket.
+    // The fake origin takes the first segment for the bucket.
     s3.put("a", "k", Object::bytes("content"));
     let proxy = start_with_directory_bucket(&s3).await;
     let client = proxy.client();
@@ -132,7 +132,7 @@ async fn a_directory_bucket_is_asked_at_its_zone_in_a_session_of_its_own() {
         assert_eq!(seen.header("x-amz-s3session-token"), "token1");
         assert_eq!(seen.header("x-amz-security-token"), "");
     }
-    // Another bucket has nothing to do with it.
+    // A request for another bucket does not use the session.
     client.get("/data/k").send().await;
     let other = s3.requests().pop().unwrap();
     assert_eq!(other.header("authorization"), our_signature_for(&other, "us-east-1").0);
@@ -147,7 +147,7 @@ async fn a_session_that_is_refused_is_replaced_and_one_that_is_not_given_is_aske
     s3.fault(Matcher::any().query("session"), Times(1), refused);
     let proxy = start_with_directory_bucket(&s3).await;
     let client = proxy.client();
-    // Nothing is sent in the name of nobody, nor with the keys that sessions are asked for with.
+    // No request is sent unsigned, nor with the keys that sessions are requested with.
     s3.fault(
         Matcher::any().when(|seen| seen.header("authorization").contains("Credential=none/")),
         Always,
@@ -171,7 +171,7 @@ async fn a_session_that_is_refused_is_replaced_and_one_that_is_not_given_is_aske
     }));
 }
 
-/// The names of all tests, in Rust and in Python.
+/// Returns the names of all tests, in Rust and in Python.
 fn tests() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders: Vec<PathBuf> =

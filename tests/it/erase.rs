@@ -1,4 +1,5 @@
-//! `purge --erase` (R28): of what is purged nothing is left in memory or in any file of the disk tier, and the rest is.
+//! `purge --erase` (R28): no byte of a purged object is left in memory or in any file of the disk tier; all other
+//! objects are.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -17,7 +18,7 @@ const OBJECTS: [(&str, &str); 5] = [
     ("other", "users/somebody-else"),
 ];
 
-/// What stands in an object over and over, and nowhere else.
+/// Returns the text that an object repeats and that occurs nowhere else.
 fn pattern(bucket: &str, key: &str) -> String {
     static RANDOM: LazyLock<u64> = LazyLock::new(rand::random);
     format!("<the secret of {bucket} {} {}>", key.replace(['/', '@'], "-"), *RANDOM)
@@ -31,7 +32,7 @@ fn put_all(s3: &FakeS3) {
     }
 }
 
-/// A server whose disk is in `scratch`, with memory for a part of the objects.
+/// Starts a server whose disk is in `scratch`, with memory for some of the objects.
 async fn start(scratch: &Scratch, s3: &FakeS3) -> Process {
     let config = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
@@ -50,7 +51,8 @@ async fn stop(mut process: Process) {
     assert!(process.ended().await.success());
 }
 
-/// Reads these objects, right. Returns how many requests the origin got for them, and how many bytes it sent.
+/// Reads and checks these objects; returns the number of origin requests for them, and the bytes that the origin
+/// sent.
 async fn read(s3: &FakeS3, process: &Process, wanted: &[bool]) -> (usize, u64) {
     s3.forget_requests();
     let sent = s3.bytes_sent();
@@ -61,7 +63,7 @@ async fn read(s3: &FakeS3, process: &Process, wanted: &[bool]) -> (usize, u64) {
     (s3.requests().len(), s3.bytes_sent() - sent)
 }
 
-/// A server that read everything in an earlier life, and has it on disk and some of it in memory, too.
+/// Starts a server on a disk that has everything from an earlier process; some of it is also in memory.
 async fn with_everything_on_disk(scratch: &Scratch, s3: &FakeS3) -> Process {
     put_all(s3);
     let process = start(scratch, s3).await;
@@ -74,7 +76,7 @@ async fn with_everything_on_disk(scratch: &Scratch, s3: &FakeS3) -> Process {
     process
 }
 
-/// Of which objects the files below `path` hold bytes, metadata or the name.
+/// Returns the objects of which the files below `path` contain bytes, metadata or the name.
 fn traces(path: &Path) -> [bool; OBJECTS.len()] {
     let mut found = [false; OBJECTS.len()];
     for entry in std::fs::read_dir(path).unwrap() {
@@ -96,7 +98,7 @@ fn traces(path: &Path) -> [bool; OBJECTS.len()] {
     found
 }
 
-/// What is named on the command line, and which of [`OBJECTS`] that is.
+/// Arguments of the command, and the [`OBJECTS`] that they cover.
 fn cases() -> [(&'static [&'static str], [bool; OBJECTS.len()]); 5] {
     [
         (&["s3://data/users/ann@example.com"], [true, false, false, false, false]),
@@ -139,13 +141,13 @@ async fn r28_what_is_erased_is_in_no_file_and_the_rest_is_read_from_disk() {
         assert_eq!(traces(disk), left, "{named:?}: {out}");
         assert_eq!(read(&s3, &process, &left).await, (0, 0), "{named:?}");
 
-        // Memory does not bring it back when it goes to disk.
+        // Eviction from memory does not write it to disk again.
         stop(process).await;
         assert_eq!(traces(disk), left, "{named:?}: after the end");
         let process = start(&scratch, &s3).await;
         assert_eq!(traces(disk), left, "{named:?}: after a restart");
         let (asked, sent) = read(&s3, &process, &left).await;
-        // Of what else is in a bucket of a prefix it is asked what it is, which brings its first bytes.
+        // Other objects below a bucket's prefix are confirmed once, which fetches their first bytes.
         let others = left.iter().filter(|left| **left).count();
         let of_bucket = if named[0].ends_with("users/*") { others - 1 } else { 0 };
         assert!(
@@ -164,7 +166,7 @@ async fn r28_what_cannot_be_erased_is_purged_and_said_and_can_be_asked_again() {
     let process = with_everything_on_disk(&scratch, &s3).await;
     let disk = scratch.path("cache");
     let segment = Path::new(&disk).join("blocks/0000000001.seg");
-    // A file that cannot be removed, by anybody: a folder stands in its place.
+    // A file that nobody can remove: a folder takes its place.
     std::fs::remove_file(&segment).unwrap();
     std::fs::create_dir(&segment).unwrap();
     let api = Api::new(process.admin);

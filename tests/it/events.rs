@@ -1,4 +1,4 @@
-//! What object events do to what is cached (R5, R6, R10, R14, R25-R27), by the way that all receivers take.
+//! Effects of object events on the cache (R5, R6, R10, R14, R25-R27), by the way that all receivers use.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ const HIT: &str = "hotset; hit";
 const FROM_DISK: &str = "hotset; hit; detail=disk";
 const REVALIDATED: &str = "hotset; fwd=stale; detail=revalidated";
 
-/// A record as AWS writes it, of an event that happened just now.
+/// Returns a record as AWS writes it, of an event that happened just now.
 fn record(name: &str, key: &str, etag: Option<&str>) -> String {
     record_of("data", name, key, etag, SystemTime::now())
 }
@@ -75,7 +75,7 @@ async fn r10_an_event_of_what_we_hold_costs_one_head_and_keeps_the_blocks() {
         let (s3, proxy, client, object) = immutable().await;
         s3.forget_requests();
         proxy.event(&record(name, "k", object.etag_value())).await;
-        // Its metadata may be another: a copy onto itself keeps the ETag.
+        // Its metadata may have changed: a copy onto itself keeps the ETag.
         s3.put("data", "k", object.clone().header("content-type", "x/new"));
         let read = client.get("/data/k").send().await;
         assert!(read.complete && read.body == object.all());
@@ -179,7 +179,7 @@ async fn r25_the_same_event_twice_is_applied_once_and_late_ones_lose_nothing() {
     assert_eq!(s3.requests().len(), 0, "{}", s3.describe());
     let duplicates = r#"hotset_events_total{source="webhook",result="duplicate"}"#;
     assert!(proxy.metric(duplicates).await >= 3.0);
-    // One of another version, which came late or whose order nobody knows, is obeyed.
+    // An event of another version, which is late or whose order is unknown, invalidates.
     proxy.event(&older).await;
     assert!(client.get("/data/k").send().await.body == object.all());
     assert!(!s3.requests().is_empty());
@@ -212,7 +212,7 @@ fn events(ttl: HumanDuration) -> Freshness {
     Freshness::Events(EventsFreshness { ttl, backstop, proof })
 }
 
-/// hotset with two rules that trust events, the first one under `a/`; the ttl of both is nothing.
+/// Starts hotset with two rules that trust events, the first one for `a/`; the ttl of both is zero.
 async fn trusting(s3: &FakeS3) -> TestProxy {
     let mut config = test_config(s3);
     config.rules[0].freshness = events(HumanDuration::millis(0));
@@ -234,11 +234,11 @@ async fn r26_a_rule_is_trusted_in_a_bucket_once_an_event_of_it_came_and_not_befo
         client.get(&format!("/data/{key}")).send().await.header("cache-status").to_owned()
     };
     assert_eq!(status("a/1").await, REVALIDATED, "a receiver that is connected proves nothing");
-    // Another bucket's event, and one of another rule, prove nothing either.
+    // An event of another bucket, or of another rule, is no proof either.
     proxy.event(&record_of("other", "ObjectCreated:Put", "a/1", None, SystemTime::now())).await;
     proxy.event(&record("ObjectCreated:Put", "b/2", None)).await;
     assert_eq!(status("a/1").await, REVALIDATED);
-    // What was confirmed before its rule was trusted is confirmed once more.
+    // Objects confirmed before their rule was trusted are confirmed once more.
     assert_eq!(status("b/1").await, REVALIDATED);
     assert_eq!(status("b/1").await, HIT);
     proxy.event(&record("ObjectCreated:Put", "a/new", None)).await;
@@ -247,7 +247,7 @@ async fn r26_a_rule_is_trusted_in_a_bucket_once_an_event_of_it_came_and_not_befo
     let ready = Client::new(proxy.admin).get("/readyz").send().await.text();
     assert!(ready.contains("rule \"data/a/**\" is trusted in data\n"), "{ready}");
     assert!(ready.contains("rule \"**\" is trusted in data, other\n"), "{ready}");
-    // Trusted or not, what an event names is confirmed.
+    // Trusted or not, the object that an event names is confirmed.
     proxy.event(&record("ObjectCreated:Put", "a/1", None)).await;
     assert_eq!(status("a/1").await, REVALIDATED);
 }
@@ -275,13 +275,13 @@ async fn r26_an_event_that_comes_late_or_cannot_be_read_ends_the_trust() {
         r#"{"Records":[{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"ObjectCreated:Put","s3":{}},"#,
     );
     proxy.event(&one_is_bad).await;
-    // The record beside it was applied; nobody knows of what the other one was.
+    // The record beside it was applied; the object of the other one is unknown.
     for _ in 0..2 {
         assert_eq!(status().await, REVALIDATED);
     }
 }
 
-/// Runs `work` with a hotset of its own, and ends everything of it.
+/// Runs `work` with a hotset of its own, and stops all of it.
 fn restarted(s3: &FakeS3, scratch: &Scratch, work: impl AsyncFnOnce(&TestProxy)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -323,7 +323,7 @@ fn r11_what_an_event_ended_does_not_come_back_with_a_restart() {
         s3.put("data", "k", new.clone());
         proxy.event(&record("ObjectCreated:Put", "k", new.etag_value())).await;
         proxy.event(&record("ObjectCreated:Put", "echo", old.etag_value())).await;
-        // Confirmed by one HEAD, the disk knows it again.
+        // Once confirmed by a HEAD, its bytes on disk are used again.
         let read = proxy.client().get("/data/echo").send().await;
         assert_eq!(read.header("cache-status"), REVALIDATED);
     });
@@ -336,7 +336,7 @@ fn r11_what_an_event_ended_does_not_come_back_with_a_restart() {
     });
 }
 
-/// hotset with a canary in front of `s3`, which it writes every few milliseconds.
+/// Starts hotset with a canary in front of `s3`, written every few milliseconds.
 async fn with_canary(s3: &FakeS3, timeout: HumanDuration) -> TestProxy {
     let mut config = test_config(s3);
     config.rules[0].freshness = events(HumanDuration::millis(0));
@@ -384,7 +384,7 @@ async fn r26_a_canary_that_is_missed_ends_the_trust_in_its_rule() {
     let proxy = with_canary(&s3, HumanDuration::millis(1)).await;
     let client = proxy.client();
     let missed = r#"hotset_event_canaries_total{result="missed"}"#;
-    // Others' events go on, or are late ones.
+    // Events of other objects continue to arrive, or are late ones.
     proxy.event(&record("ObjectCreated:Put", "other", None)).await;
     let before = proxy.metric(missed).await;
     metric_at_least(&proxy, missed, before + 2.0).await;

@@ -1,4 +1,4 @@
-//! What passes through is evidence (R34): it makes stale what it contradicts, and nothing else.
+//! Passed-through responses are evidence (R34): they mark stale what they contradict, and nothing else.
 
 use hotset::cache::{Freshness, RuleConfig};
 use hotset::config::units::HumanDuration;
@@ -8,11 +8,11 @@ use crate::support::*;
 
 const SIZE: u64 = 100_000;
 const KEYS: [&str; 4] = ["a", "b", "dir/c", "e"];
-/// Versions 2, 1, and of all versions.
+/// Listings by version 2, by version 1, and of all versions.
 const LISTINGS: [&str; 3] =
     ["/data?list-type=2&encoding-type=url", "/data?encoding-type=url", "/data?versions"];
 
-/// Everything is kept for a minute; the objects of [`KEYS`] are in memory.
+/// Starts hotset with a ttl of a minute for everything; the objects of [`KEYS`] are in memory.
 async fn with_objects() -> (FakeS3, TestProxy, Client) {
     let s3 = FakeS3::start().await;
     let minute = HumanDuration::secs(60);
@@ -161,7 +161,7 @@ async fn r34_a_key_that_is_missing_between_two_others_is_confirmed() {
     list(&client, LISTINGS[0]).await;
     let gone = client.get("/data/b").send().await;
     assert!(gone.status == 404 && gone.text().contains("<Code>NoSuchKey</Code>"));
-    // Behind the last key of a page nothing is known.
+    // Nothing is known about keys after the last one of a page.
     assert_eq!(client.get("/data/e").send().await.header("cache-status"), "hotset; hit");
 }
 
@@ -171,7 +171,7 @@ async fn r34_what_a_page_does_not_reach_or_rolls_up_is_not_missing() {
     for key in ["b", "dir/c"] {
         s3.delete("data", key);
     }
-    // Only `a`, then only `e`; and what is in `dir/` is not listed by itself.
+    // Only `a`, then only `e`; and objects in `dir/` are not listed one by one.
     list(&client, "/data?list-type=2&max-keys=1").await;
     list(&client, "/data?list-type=2&prefix=e").await;
     list(&client, "/data?list-type=2&delimiter=%2F").await;
@@ -183,7 +183,7 @@ async fn r34_what_a_page_does_not_reach_or_rolls_up_is_not_missing() {
 #[tokio::test]
 async fn r34_what_a_head_refutes_is_ignored_until_the_object_changes() {
     let (s3, _proxy, client) = with_objects().await;
-    // Reads and listings name different `ETag`s, always.
+    // Reads and listings always have different `ETag`s.
     let odd = Fault::All(vec![Fault::WrongETag, Fault::IgnoreIfMatch]);
     s3.fault(Matcher::any().key("b"), Always, odd);
     let fresh = client.get("/data/b").header("Cache-Control", "no-cache").send().await;
@@ -328,7 +328,7 @@ async fn r34_a_412_to_a_write_ends_what_it_contradicts() {
     assert_eq!(client.get("/data/new").send().await.text(), "one");
 }
 
-/// More keys than are copied from the index at a time.
+/// The page has more keys than are copied from the index at a time.
 #[tokio::test]
 async fn r34_a_long_page_is_compared_to_its_end() {
     let (s3, _proxy, client) = with_objects().await;
@@ -356,7 +356,7 @@ async fn r34_a_long_page_is_compared_to_its_end() {
     }
 }
 
-/// A page that agreed and comes again is not compared again, unless something was learned since.
+/// A page that agreed with the cache and is sent again is not compared again, unless something was learned since.
 #[tokio::test]
 async fn r34_a_page_that_comes_again_counts_against_what_was_learned_since() {
     let (s3, _proxy, client) = with_objects().await;
@@ -368,7 +368,7 @@ async fn r34_a_page_that_comes_again_counts_against_what_was_learned_since() {
         }
         assert!(client.get("/data/b").send().await.body == old.all(), "{path}");
         list(&client, path).await;
-        // Read while it was another one, and put back: the page is the same again, byte by byte.
+        // Read while it was another object, and put back: the page is the same again, byte by byte.
         s3.put("data", "b", new.clone());
         let read = client.get("/data/b").header("Cache-Control", "no-cache").send().await;
         assert!(read.body == new.all(), "{path}");
@@ -378,7 +378,7 @@ async fn r34_a_page_that_comes_again_counts_against_what_was_learned_since() {
     }
 }
 
-/// What the client has seen of a listing counts, also while the rest has not come.
+/// The part of a listing that the client has received counts as evidence before the rest arrives.
 #[tokio::test]
 async fn r34_a_listing_that_is_cut_counts_as_far_as_it_came() {
     let (s3, _proxy, client) = with_objects().await;
@@ -388,7 +388,7 @@ async fn r34_a_listing_that_is_cut_counts_as_far_as_it_came() {
     s3.fault(Matcher::any().key(""), Times(1), Fault::CutAfter(whole - 5));
     assert!(!client.get(LISTINGS[0]).send().await.complete);
     assert!(client.get("/data/a").send().await.body == new.all());
-    // The client goes away.
+    // The client disconnects.
     let newer = Object::random(SIZE, 10);
     s3.put("data", "a", newer.clone());
     let gate = Gate::new();

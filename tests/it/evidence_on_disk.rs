@@ -1,5 +1,5 @@
-//! What passes through contradicts metadata that only the disk knows (R34): it is void before it is recalled, and stays
-//! so.
+//! Passed-through responses contradict metadata that is only on disk (R34): it is void before it is recalled, and
+//! stays so.
 
 use http::Method;
 
@@ -35,7 +35,7 @@ async fn get(process: &Process, key: &str) -> Vec<u8> {
     answer.body.to_vec()
 }
 
-/// A process with an empty memory; the objects of [`KEYS`] are on its disk, and no requests are counted.
+/// Starts a process with an empty memory; the objects of [`KEYS`] are on its disk, and the origin's record is empty.
 async fn with_objects_on_disk(scratch: &Scratch, s3: &FakeS3, freshness: &str) -> Process {
     for (seed, key) in (1..).zip(KEYS) {
         s3.put("data", key, Object::random(SIZE, seed));
@@ -54,7 +54,7 @@ async fn list(client: &Client, path: &str) {
     assert!(answer.status == 200 && answer.complete, "{answer:?}");
 }
 
-/// Requests for objects, as method and key.
+/// Returns the requests for objects, as method and key.
 fn asked(s3: &FakeS3) -> Vec<(Method, String)> {
     let requests = s3.requests();
     let objects = requests.iter().filter(|seen| !seen.key.is_empty());
@@ -92,7 +92,7 @@ async fn r34_what_a_listing_contradicts_on_disk_stays_so_after_a_restart() {
     assert!(asked(&s3).iter().all(|(_, key)| key == "b"), "{}", s3.describe());
 }
 
-/// Of the part that came of a listing, its entries count.
+/// The received entries of a truncated listing count as evidence.
 #[tokio::test]
 async fn r34_a_listing_that_is_cut_counts_as_far_as_it_came() {
     let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
@@ -120,7 +120,7 @@ async fn r34_a_key_that_a_listing_leaves_out_is_confirmed_when_it_is_recalled() 
     for key in ["a", "dir/c", "e"] {
         get(&process, key).await;
     }
-    // Behind the last key of the page.
+    // This key is after the last one of the page.
     assert!(get(&process, "f").await == Object::random(SIZE, 5).all());
     assert_eq!(asked(&s3), [], "{}", s3.describe());
 }
@@ -147,7 +147,7 @@ async fn r34_a_read_that_bypasses_ends_what_it_contradicts_on_disk() {
     }
 }
 
-/// Listings are compared again and again, and objects are asked for once.
+/// Listings are compared every time, but each object is requested only once.
 #[tokio::test]
 async fn r34_a_listing_that_agrees_with_the_disk_costs_nothing() {
     let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
@@ -169,14 +169,14 @@ async fn r34_a_listing_that_agrees_with_the_disk_costs_nothing() {
 async fn r34_a_record_is_compared_under_a_ttl_too() {
     let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
     let process = with_objects_on_disk(&scratch, &s3, "{ ttl: 1h }").await;
-    // What comes from an earlier process is confirmed once.
+    // Metadata from an earlier process is confirmed once.
     let new = Object::random(SIZE, 9);
     s3.put("data", "b", new.clone());
     list(&process.client(), LISTINGS[0]).await;
     assert!(get(&process, "b").await == new.all());
 }
 
-/// What was learned while the listing was on its way is younger than the listing.
+/// Metadata learned while the listing was in flight is newer than the listing.
 #[tokio::test]
 async fn r34_a_record_that_is_younger_than_a_listing_stays() {
     let (scratch, s3) = (Scratch::new(), FakeS3::start().await);

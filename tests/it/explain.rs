@@ -1,4 +1,4 @@
-//! `hotset explain` against a running server: what it says of each state of an object, to the letter.
+//! `hotset explain` against a running server: its exact output for each state of an object.
 
 use hotset::cache::{Freshness, RuleConfig};
 use http::Method;
@@ -6,7 +6,7 @@ use http::Method;
 use crate::support::*;
 
 const SIZE: u64 = 3 << 20;
-/// What a small read fetches.
+/// Bytes that a small read fetches.
 const UNIT: u64 = 64 << 10;
 const HIT_EXIT: i32 = 0;
 const MISS_EXIT: i32 = 3;
@@ -27,7 +27,7 @@ async fn start(s3: &FakeS3) -> TestProxy {
     .await
 }
 
-/// Exit code and output of `hotset explain`, without what a clock says.
+/// Returns the exit code and output of `hotset explain`, without times and dates.
 async fn explain(proxy: &TestProxy, arguments: &[&str]) -> (i32, String) {
     let admin = format!("http://{}", proxy.admin);
     let all = [&["explain", "--admin", &admin], arguments].concat();
@@ -38,7 +38,7 @@ async fn explain(proxy: &TestProxy, arguments: &[&str]) -> (i32, String) {
     (code, format!("{}{stderr}", without_time(&stdout)))
 }
 
-/// `N` in the place of seconds, `DATE` in that of a date.
+/// Replaces seconds by `N`, and a date by `DATE`.
 fn without_time(text: &str) -> String {
     let mut out = Vec::new();
     for line in text.lines() {
@@ -214,7 +214,7 @@ async fn a_request_is_told_the_first_reason_why_the_cache_does_not_answer_it() {
         assert!(joined.contains(&format!("  because     {because}")), "{request}: {told}");
         let by = if expected == HIT_EXIT { "the cache" } else { "the origin" };
         assert!(told.starts_with(&format!("{request}\n  answered by {by}\n")), "{told}");
-        // The truth of it.
+        // The real request, for comparison.
         let (method, target) = request.split_once(' ').unwrap();
         let mut real = proxy.client().request(method.parse::<Method>().unwrap(), target);
         for header in headers {

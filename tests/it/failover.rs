@@ -1,4 +1,5 @@
-//! Reads at another origin while their own is down: by rule, without mixing the two, and back by themselves.
+//! Failover: reads go to another origin while their own is down, by rule; the two are never mixed, and reads return
+//! by themselves.
 
 use hotset::cache::{FailoverConfig, Freshness};
 use hotset::config::Config;
@@ -14,7 +15,7 @@ use crate::support::{
 const MIB: u64 = 1 << 20;
 const HIT: &str = "hotset; hit; detail=failover";
 
-/// `data` is the first origin's, and `copy` of the second one has what was replicated of it.
+/// Starts two origins: `data` is at the first one, and `copy` at the second one has its replicated objects.
 async fn setup(change: impl FnOnce(&mut Config)) -> (FakeS3, FakeS3, TestProxy, Client) {
     let (first, second) = (FakeS3::start().await, FakeS3::start().await);
     let proxy = TestProxy::start_with(&first, |config| {
@@ -78,7 +79,7 @@ async fn r1_reads_go_to_the_other_origin_while_the_first_is_down_and_back_withou
     }
     let head = client.head("/data/second").send().await;
     assert_eq!(head.status, 200);
-    // What is cached of the first goes on, and other buckets do not fail over.
+    // Hits of the first origin's objects continue, and other buckets do not fail over.
     assert_eq!(read(&client, "/data/hot").await.1, here("hot"));
     assert_eq!(read(&client, "/other/cold").await.0, 503);
     assert_eq!(second.count(|seen| seen.bucket != "copy"), 0);
@@ -181,7 +182,7 @@ async fn no_key_is_read_there_that_was_written_within_the_lag() {
     assert_eq!(read(&client, "/data/written").await.0, 503);
     assert_eq!(second.count(|seen| seen.key == "written"), 0);
     assert_eq!(read(&client, "/data/other").await.1, "replica");
-    // Until it can have arrived; then what was cached of it is confirmed.
+    // Until the write can have been replicated; then the cached copy of it is confirmed.
     put(&second, "copy", "written", "new");
     within("the lag to pass", async { while read(&client, "/data/written").await.0 != 200 {} })
         .await;
@@ -245,7 +246,7 @@ async fn r3_no_answer_has_bytes_of_both_origins() {
     }
     let start = client.get("/data/partial").range("bytes=0-2097151").send().await;
     assert_eq!(start.body, ours.slice(0..2 * MIB));
-    // It goes down while a body is on its way.
+    // The origin goes down while a body is in flight.
     let gate = Gate::new();
     first.fault(Matcher::get("midway"), Always, Fault::HoldBodyAfter(70_000, gate.clone()));
     let midway = tokio::spawn({
@@ -257,10 +258,10 @@ async fn r3_no_answer_has_bytes_of_both_origins() {
     let midway = midway.await.unwrap();
     let is_prefix = |body: &[u8], of: &Object| body == &of.slice(0..body.len() as u64)[..];
     assert!(!midway.complete && is_prefix(&midway.body, &ours), "{}", midway.body.len());
-    // What is cached begins the answer, and what is missing ends it.
+    // The response begins with cached bytes, and is cut off where bytes are missing.
     let partial = client.get("/data/partial").send().await;
     assert!(!partial.complete && is_prefix(&partial.body, &ours), "{}", partial.body.len());
-    // What begins with bytes that are missing is the other origin's from the first byte on.
+    // A response that begins with missing bytes comes from the other origin from the first byte on.
     let rest = client.get("/data/partial").range("bytes=8000000-8999999").send().await;
     assert!(rest.complete && rest.body == theirs.slice(8_000_000..9_000_000));
     assert_ne!(rest.header("etag"), start.header("etag"));

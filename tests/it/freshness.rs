@@ -1,4 +1,5 @@
-//! When the origin is asked whether an object changed, and who may share the answer (R5, R6, R7, R10).
+//! Revalidation: when the origin is asked whether an object changed, and which readers share the answer (R5, R6, R7,
+//! R10).
 
 use std::time::Duration;
 
@@ -25,14 +26,15 @@ fn ttl() -> Freshness {
     Freshness::default()
 }
 
-/// Lets that much time pass at once, for ages; nothing may be under way.
+/// Advances the clock by this many seconds, for ages; no request may be in flight.
 async fn pass(seconds: u64) {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(seconds)).await;
     tokio::time::resume();
 }
 
-/// Returns when the proxy has most likely looked at all that was sent before: some round trips that need no origin.
+/// Returns when the proxy has most likely read everything that was sent before: after some round trips that need no
+/// origin.
 async fn caught_up(client: &Client) {
     for _ in 0..4 {
         assert_eq!(client.get("/data/%zz").send().await.status, 400);
@@ -151,7 +153,7 @@ async fn readers_behind_a_held_head(freshness: Freshness, header: (&str, &str)) 
     for answer in join_all(late.into_iter().map(Upload::finish)).await {
         assert_is(&answer, &new);
     }
-    // The held one, the one they share, and at most one that the early reader needs to start again.
+    // The held HEAD, the one that the readers share, and at most one that the early reader needs to start again.
     assert!((2..=3).contains(&heads(&s3)), "{}", s3.describe());
 }
 
@@ -263,10 +265,10 @@ async fn r5_an_opening_from_before_a_write_answers_nobody_who_came_after_it() {
     assert_eq!(client.put("/data/key").body("new").send().await.status, 200);
     assert_eq!(client.get("/data/key").send().await.text(), "new");
     gate.open();
-    // It arrived before the write: either is right for it, when it is whole.
+    // It arrived before the write: either object is right for it, if it is whole.
     let answer = early.finish().await;
     assert!(answer.complete && (answer.body == old.all() || answer.text() == "new"));
-    // What it brought was not admitted.
+    // Its response was not admitted to the cache.
     assert_eq!(client.get("/data/key").send().await.text(), "new");
     s3.forget_requests();
     assert_eq!(client.get("/data/key").send().await.text(), "new");
@@ -353,7 +355,7 @@ async fn r13_no_cache_is_obeyed_only_under_a_ttl_and_where_the_rule_says_so() {
     }
 }
 
-/// Not even while the origin is down.
+/// `no-cache` also forbids stale responses while the origin is down.
 #[tokio::test]
 async fn r13_no_cache_is_not_served_stale() {
     let s3 = FakeS3::start().await;

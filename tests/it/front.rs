@@ -18,7 +18,7 @@ async fn setup() -> (FakeS3, TestProxy, Client) {
     (s3, proxy, client)
 }
 
-/// What an answer says, without what differs between any two and what belongs to one protocol only.
+/// Removes the headers that differ between any two responses, and those of one protocol only.
 fn comparable(mut headers: HeaderMap) -> HeaderMap {
     for name in ["x-amz-request-id", "x-amz-id-2", "date", "connection"] {
         headers.remove(name);
@@ -26,7 +26,7 @@ fn comparable(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// The document of an error has the request's id in it.
+/// Returns the body without the request id, which the document of an error contains.
 fn without_ids(body: &Bytes) -> String {
     let text = String::from_utf8_lossy(body).into_owned();
     match text.split_once("<RequestId>") {
@@ -64,7 +64,7 @@ async fn http_2_answers_as_http_1_does() {
             let request = client.request(method.clone(), path);
             headers.iter().fold(request, |request, (n, v)| request.header(n, v)).send()
         };
-        // Twice over each: the first may be a miss on either.
+        // Two reads by each protocol: the first may be a miss in either.
         send().await;
         let one = send().await;
         let _ = h2.send(&method, path, &headers, Bytes::new()).await;
@@ -138,7 +138,7 @@ async fn pipelined_requests_are_answered_in_order() {
     let get = |target: &str, more: &str| {
         format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n")
     };
-    // Cold, then hot, then with what is passed through in between.
+    // Cold, then hot, then with passed-through requests in between.
     for between in ["", "", "/data/c?tagging"] {
         let mut requests = get("/data/a", "") + &get("/data/b", "");
         if !between.is_empty() {
@@ -185,7 +185,7 @@ async fn http_1_0_gets_what_the_origin_sends_in_chunks_as_it_is() {
     }
 }
 
-/// HTTP/2's preface has 24 bytes; a request of fewer must not be waited upon for more.
+/// HTTP/2's preface has 24 bytes; a shorter request must be answered without waiting for more.
 #[tokio::test]
 async fn a_request_shorter_than_the_preface_of_http_2_is_answered_at_once() {
     let (_s3, proxy, _client) = setup().await;
@@ -279,7 +279,7 @@ async fn every_answer_says_what_part_the_cache_had_and_has_an_id() {
     assert_eq!((down.status.as_u16(), down.header("cache-status")), (503, "hotset; fwd=method"));
 }
 
-/// `ETag`, `Last-Modified`, `x-amz-id-2`: some clients of HTTP/1.1 compare names by case.
+/// `ETag`, `Last-Modified`, `x-amz-id-2`: some HTTP/1.1 clients compare header names by case.
 #[tokio::test]
 async fn names_of_headers_are_spelled_as_s3_spells_them() {
     let (s3, _proxy, client) = setup().await;

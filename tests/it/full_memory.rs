@@ -1,13 +1,13 @@
-//! Memory that is full: what was fetched a moment ago is there for those who come next.
+//! Full memory: an object fetched a moment ago is a hit for the next readers.
 
 use futures_util::future::join_all;
 
 use crate::support::{Client, FakeS3, Object, TestProxy};
 
 const OBJECT: u64 = 100_000;
-/// More than the 64 MiB of memory hold.
+/// Number of old objects: more than the 64 MiB of memory hold.
 const OLD: u64 = 900;
-/// New objects of each reader.
+/// Number of new objects of each reader.
 const ROUNDS: u64 = 20;
 
 async fn read(client: &Client, key: &str) {
@@ -15,8 +15,8 @@ async fn read(client: &Client, key: &str) {
     assert!(answer.status == 200 && answer.complete, "{key}: {}", answer.status);
 }
 
-/// Readers that each read new objects, one after another, each of them twice. Returns how many new objects there are,
-/// and how many requests the origin saw for them.
+/// Runs readers that each read new objects, one after another, each of them twice. Returns the number of new objects,
+/// and of the origin's requests for them.
 async fn fetches(readers: u64) -> (u64, usize) {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start(&s3).await;

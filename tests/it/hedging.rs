@@ -1,14 +1,15 @@
-//! Reads that the origin is late with: sent a second time, within bounds.
+//! Hedged reads: a request that the origin answers late is sent a second time, within bounds.
 
 use crate::support::{
     Client, FakeS3, Fault, Gate, Matcher, Object, Seen, TestProxy, Times, within,
 };
 
 const LEN: u64 = 100_000;
-/// Samples that a prediction needs, and some.
+/// Number of latency samples: more than a prediction needs.
 const SAMPLES: u64 = 120;
 
-/// An origin that has shown how fast it answers, and who asks it. Nothing but a second request helps who waits.
+/// Starts hotset and lets it sample the origin's latency. Timeouts are so long that only a hedged request helps a
+/// waiting reader.
 async fn start(hedging: bool) -> (FakeS3, TestProxy, Client) {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start_with(&s3, |config| {
@@ -65,7 +66,7 @@ async fn r2_a_body_that_stalls_is_read_on_from_a_second_answer() {
 #[tokio::test]
 async fn a_body_that_stalls_is_resumed_when_nothing_may_be_sent_twice() {
     let (s3, _proxy, client) = start(true).await;
-    // They take all that one bucket may have, or that is left.
+    // They use up the budget of one bucket, or what is left of it.
     let gate = Gate::new();
     let held: Vec<_> = (0..8)
         .map(|number| {

@@ -1,10 +1,10 @@
-//! R24: the names under which each mode is reached, with the configuration of a first start.
+//! R24: the host names that each mode accepts, with the configuration of a first start.
 
 use hotset::auth::AuthMode;
 
 use crate::support::{FakeS3, Object, Response, Scratch, Signed, TestProxy, setup};
 
-/// How Docker Compose, Kubernetes, sidecars and addresses name a server.
+/// Names of a server in Docker Compose, Kubernetes and sidecars, and addresses.
 const LOCAL: [&str; 9] = [
     "hotset:9000",
     "HotSet",

@@ -15,17 +15,17 @@ const TOKEN: &str = "a-made-up-token-of-16";
 const READ_TOKEN: &str = "made-up-read-token-of-24";
 const METHODS: [&str; 5] = ["get", "head", "post", "put", "delete"];
 
-/// Statuses that need a failing disk, a crowd of jobs, or a slow sender; other tests show them.
+/// Statuses that need a failing disk, many jobs, or a slow sender; other tests show them.
 const SHOWN_ELSEWHERE: [&str; 4] = ["408", "409", "429", "503"];
 
 struct Description(Value);
 
-/// A method of a path.
+/// One method of one path.
 struct Operation<'a> {
     path: &'a str,
     method: Method,
     fields: &'a Value,
-    /// Whether it is the event listener's.
+    /// Whether the operation belongs to the event listener.
     is_webhook: bool,
 }
 
@@ -53,7 +53,7 @@ impl Description {
         operations
     }
 
-    /// The value, or what its `$ref` leads to.
+    /// Returns the value, or the target of its `$ref`.
     fn resolved<'a>(&'a self, value: &'a Value) -> &'a Value {
         match value.get("$ref").and_then(Value::as_str) {
             Some(path) => self.0.pointer(path.strip_prefix('#').unwrap()).expect("a $ref leads"),
@@ -61,7 +61,7 @@ impl Description {
         }
     }
 
-    /// Asserts that an answer has a status, content type and fields that the operation has.
+    /// Asserts that the operation describes the status, content type and fields of a response.
     fn assert_described(&self, operation: &Operation<'_>, answer: &Response) {
         let shown = format!("{} {}: {answer:?}", operation.method, operation.path);
         let described = &operation.fields["responses"][answer.status.as_str()];
@@ -125,18 +125,18 @@ impl Description {
 }
 
 impl Operation<'_> {
-    /// Statuses that are described, but for those that other tests show.
+    /// Returns the described statuses, except those that other tests show.
     fn statuses(&self) -> BTreeSet<String> {
         let statuses = self.fields["responses"].as_object().unwrap().keys().cloned();
         statuses.filter(|status| !SHOWN_ELSEWHERE.contains(&status.as_str())).collect()
     }
 
-    /// Whether its answer may go on for ever.
+    /// Whether the response may be an endless stream.
     fn is_stream(&self) -> bool {
         self.fields["responses"]["200"]["content"].get("application/x-ndjson").is_some()
     }
 
-    /// The parameters that have an example, as a query.
+    /// Returns the parameters that have an example, as a query.
     fn query(&self) -> String {
         let parameters = self.fields["parameters"].as_array().into_iter().flatten();
         let pair = |parameter: &Value| {
@@ -147,7 +147,7 @@ impl Operation<'_> {
         if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
     }
 
-    /// A right request: the example, if it has a body or parameters.
+    /// Returns a valid request: the example, if it has a body or parameters.
     fn request(&self, client: &Client, id: &str) -> Request {
         let path = self.path.replace("{id}", id) + &self.query();
         let request = client.request(self.method.clone(), &path);
@@ -161,7 +161,7 @@ impl Operation<'_> {
         }
     }
 
-    /// Requests that are wrong in one way each, and right ones.
+    /// Returns valid requests, and requests with one mistake each.
     fn requests(&self, open: &Client, closed: &Client, id: &str) -> Vec<Request> {
         let token = format!("Bearer {TOKEN}");
         let mut requests =
@@ -171,7 +171,7 @@ impl Operation<'_> {
         }
         if self.fields.get("security").is_some() {
             requests.push(self.request(closed, id));
-            // Where it may be used it is answered as the other one is.
+            // Where the read token is allowed, the response is the same.
             let read_token = format!("Bearer {READ_TOKEN}");
             requests.push(self.request(closed, id).header("authorization", &read_token));
             let other =
@@ -200,7 +200,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A server with an event listener, and a warm job of it.
+/// Starts a server with an event listener; also returns a warm job of it.
 async fn start(s3: &FakeS3, token: Option<&'static str>) -> (TestProxy, String) {
     let proxy = TestProxy::start_with(s3, |config| {
         config.admin.token = token.map(Into::into);
@@ -233,7 +233,7 @@ async fn the_server_answers_as_the_description_of_the_api_says() {
         let mut seen = BTreeSet::new();
         for request in operation.requests(&of(&open), &of(&closed), &job) {
             let answer = request.send().await;
-            // The job is of the other server.
+            // The job belongs to the other server.
             if !(operation.path.contains("{id}") && answer.status == 404) {
                 description.assert_described(&operation, &answer);
             }
@@ -267,7 +267,7 @@ async fn the_read_token_opens_what_the_description_says_and_nothing_else() {
         }
     }
     assert!(opened >= 7 && refused >= 5, "{opened} opened, {refused} refused");
-    // Nor may it speak as another replica.
+    // Nor does the token work as that of another replica.
     let lease = client.post("/cluster/v1/lease").header("content-type", "application/json");
     let lease = lease.header("authorization", &format!("Bearer {READ_TOKEN}")).body("{}");
     assert_eq!(lease.send().await.status, 403);
@@ -292,7 +292,7 @@ async fn the_description_of_the_api_has_every_method_of_each_path() {
     }
 }
 
-/// Paths in the code of the admin port: texts that begin with a slash.
+/// Returns the paths in the code of the admin port: string literals that begin with a slash.
 fn paths_in_code() -> BTreeSet<String> {
     let mut folders = vec![root().join("src/admin")];
     let mut paths = BTreeSet::new();
@@ -322,7 +322,7 @@ fn every_path_in_the_code_of_the_admin_port_is_in_the_description_of_the_api() {
     let paths = paths_in_code();
     assert!(paths.contains("/metrics") && paths.contains("/api/v1/purge"), "{paths:?}");
     for path in paths {
-        // What comes before all that is described, and the protocol between replicas.
+        // Prefixes of described paths, and the protocol between replicas.
         if ["/api/", "/cluster/"].contains(&path.as_str()) {
             continue;
         }

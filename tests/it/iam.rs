@@ -1,4 +1,4 @@
-//! The table of permissions in `docs/endpoints.md`, against the calls that each feature makes.
+//! The table of permissions in `docs/endpoints.md`, against the requests that each feature makes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ const MIB: u64 = 1 << 20;
 
 type Actions = BTreeSet<&'static str>;
 
-/// The permissions that S3 asks for, by "Actions, resources, and condition keys for Amazon S3".
+/// Returns the permissions that S3 requires for a request, by "Actions, resources, and condition keys for Amazon S3".
 fn actions_of(seen: &Seen) -> Vec<&'static str> {
     let has = |name| seen.has_param(name);
     let is_read = seen.method == Method::GET || seen.method == Method::HEAD;
@@ -46,7 +46,7 @@ fn actions(s3: &FakeS3) -> Actions {
     actions
 }
 
-/// The actions of each row of the table, by the feature's name.
+/// Returns the actions of each row of the table, by the feature's name.
 fn table() -> BTreeMap<String, BTreeSet<String>> {
     let page = include_str!("../../docs/endpoints.md");
     let (_, table) = page.split_once("## What they must be allowed to do").expect("the section");
@@ -60,7 +60,7 @@ fn table() -> BTreeMap<String, BTreeSet<String>> {
     rows.skip(1).map(row).collect()
 }
 
-/// Asserts that a row lists what was called, and nothing else.
+/// Asserts that a row lists exactly the permissions of the calls.
 #[track_caller]
 fn assert_row(feature: &str, called: &Actions) {
     let table = table();
@@ -191,7 +191,7 @@ async fn a_queue_is_asked_what_its_row_allows() {
     let listed = table().remove("events.sqs").expect("its row");
     let called = queue.actions();
     assert!(called.contains("sqs:ReceiveMessage") && called.is_subset(&listed), "{called:?}");
-    // What it may call in other cases.
+    // Calls that the receiver makes in other cases.
     let source = include_str!("../../src/events/sqs/queue.rs");
     for (call, action) in [
         (".receive_message()", "sqs:ReceiveMessage"),

@@ -1,4 +1,4 @@
-//! Fetched bytes are compared with the origin's checksums: what differs is not cached, and fetched again.
+//! Fetched bytes are compared with the origin's checksums: on a mismatch they are not cached, and fetched again.
 
 use http::Method;
 
@@ -118,7 +118,7 @@ async fn an_object_whose_checksum_is_wrong_again_is_streamed_through() {
     let (s3, _proxy, client) = setup().await;
     let object = Object::random(5000, 4).checksum(CRCS[2], "AAAAAA==");
     s3.put("data", "k", object.clone());
-    // The second mismatch comes with the first read or, where its bytes came in pieces, with the next one.
+    // The second mismatch is found at the first read or, if its bytes came in pieces, at the next one.
     for _ in 0..2 {
         in_checksum_mode(client.get("/data/k")).send().await;
     }

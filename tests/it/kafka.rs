@@ -1,4 +1,4 @@
-//! Events by Kafka's protocol, against the client library's own test brokers: no registry has real ones.
+//! Events from Kafka, against the test brokers of the client library: no package registry has real ones.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,7 @@ use crate::support::*;
 
 const TOPIC: &str = "s3-events";
 const PARTITIONS: i32 = 3;
-/// Series of the whole process: no other test may have a receiver of this kind.
+/// Metric of the whole process: no other test may have a receiver of this kind.
 const UP: &str = r#"hotset_event_receiver_up{source="kafka",name="s3-events"}"#;
 
 fn count(result: &str) -> String {
@@ -45,7 +45,7 @@ impl Kafka {
         }
     }
 
-    /// As MinIO does: the key of the message is the object's.
+    /// Sends an event as MinIO does: the key of the message is the object's.
     async fn send(&self, key: &str, body: &str) {
         let record = FutureRecord::to(TOPIC).key(key).payload(body);
         self.producer.send(record, Duration::from_secs(10)).await.unwrap();
@@ -67,7 +67,7 @@ impl Kafka {
     }
 }
 
-/// Asks for the metric until it is that much.
+/// Reads the metric until it has reached the value.
 async fn until(proxy: &TestProxy, series: &str, value: f64) {
     let reached = async { while proxy.metric(series).await < value {} };
     within(series, reached).await;
@@ -85,7 +85,7 @@ async fn r11_events_by_kafka_are_applied_those_too_that_came_while_it_was_away()
     s3.put("data", "k", old.clone());
     assert!(client.get("/data/k").send().await.body == old.all());
     s3.put("data", "k", new.clone());
-    // Passed over: it stays in the topic as long as all others.
+    // Skipped: it stays in the topic as long as all others.
     kafka.send("data/k", "nothing of S3").await;
     kafka.send("data/k", &created("k", &new)).await;
     until(&proxy, &count("applied"), 1.0).await;
@@ -94,7 +94,7 @@ async fn r11_events_by_kafka_are_applied_those_too_that_came_while_it_was_away()
     proxy.begin_shutdown();
     proxy.ended().await;
 
-    // In every partition, those too that nothing was received from.
+    // In every partition, also those that nothing was received from.
     for number in 0..8 {
         let key = format!("k{number}");
         kafka.send(&key, &created(&key, &new)).await;
@@ -104,7 +104,7 @@ async fn r11_events_by_kafka_are_applied_those_too_that_came_while_it_was_away()
     proxy.begin_shutdown();
     proxy.ended().await;
 
-    // The same of a receiver whose events are of another origin, where `theirs` is.
+    // The same for a receiver of another origin's events, where `theirs` is.
     let other = FakeS3::start().await;
     for bucket in ["data", "theirs"] {
         for s3 in [&s3, &other] {
@@ -126,13 +126,13 @@ async fn r11_events_by_kafka_are_applied_those_too_that_came_while_it_was_away()
             s3.put(bucket, "k", new.clone());
         }
     }
-    // Of one partition, so that they come in this order.
+    // Messages of one partition, so that they arrive in this order.
     kafka.send("k", &created("k", &new)).await;
     kafka.send("k", &theirs).await;
     until(&proxy, &count("applied"), 10.0).await;
     assert!(client.get("/data/k").send().await.body == old.all(), "it is of the default origin");
     assert!(client.get("/theirs/k").send().await.body == new.all());
-    // A receiver that cannot leave its group any more keeps nobody from ending.
+    // A receiver that cannot leave its group does not block the shutdown.
     drop(kafka);
     drop(proxy);
 }

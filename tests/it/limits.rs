@@ -1,4 +1,4 @@
-//! What clients may hold, and what they are told when they want more (`limits`).
+//! Limits on the resources that clients hold, and the responses above them (`limits`).
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ async fn headers_that_are_too_large_or_too_many_are_refused_as_s3_does() {
         let text = answer.text();
         assert!(text.contains("<Code>RequestHeaderSectionTooLarge</Code>"), "{text}");
     }
-    // However much of it is sent: nobody waits for its end.
+    // Refused before the end of the head, however long that is.
     let endless = format!("GET /data/k HTTP/1.1\r\nHost: localhost\r\nx: {}", "x".repeat(4096));
     assert_eq!(client.raw(endless.as_bytes()).await.status, 400);
     assert_counted(&proxy, "header_too_large").await;
@@ -82,7 +82,7 @@ async fn a_uri_that_is_too_long_is_414() {
     assert_eq!(h2.get(&path(101)).await.0, 414);
 }
 
-/// Sends what is given piece by piece, each a little later, for as long as the server takes it; returns its answer.
+/// Sends `piece` again and again, each a little later, for as long as the server accepts it; returns the response.
 async fn trickle(proxy: &TestProxy, start: &str, piece: &str) -> String {
     let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -155,7 +155,7 @@ async fn one_address_has_no_more_connections_than_it_may() {
     assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, "1"));
     assert!(refused.text().contains("<Code>SlowDown</Code>"), "{}", refused.text());
     assert_counted(&proxy, "connections_per_address").await;
-    // A unix socket has no address.
+    // A client of a unix socket has no address.
     let held: Vec<_> =
         futures_util::future::join_all((0..4).map(|_| UnixStream::connect(&path))).await;
     assert!(held.iter().all(Result::is_ok));

@@ -1,4 +1,4 @@
-//! Lists and heads of buckets, kept by rule for a moment (R27), and never past a change that went through us.
+//! Lists and `HeadBucket`, cached by rule for a short time (R27), and never past a change that went through hotset.
 
 use hotset::cache::RuleConfig;
 use hotset::config::units::HumanDuration;
@@ -24,7 +24,7 @@ async fn kept_for(lists: Option<HumanDuration>) -> (FakeS3, TestProxy, Client) {
     (s3, proxy, client)
 }
 
-/// Lists are kept for a minute.
+/// Starts hotset with lists cached for a minute.
 async fn setup() -> (FakeS3, TestProxy, Client) {
     kept_for(Some(HumanDuration::secs(60))).await
 }
@@ -151,7 +151,7 @@ async fn only_whole_answers_with_200_are_kept() {
         let whole = client.get(LOGS).header("Cache-Control", "no-cache").send().await;
         assert!(whole.complete && whole.text().ends_with("</ListBucketResult>"));
         s3.forget_requests();
-        // What the answer before it left would be known by now.
+        // A cached list of before the write would be a hit by now.
         client.put("/data/logs/1").body("x").send().await;
         s3.forget_requests();
     }

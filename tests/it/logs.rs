@@ -14,7 +14,7 @@ const IDENTITIES: &str = "identities:
   - { name: team, access_key: TEAMKEY, secret_key: TEAMSECRET, allow: [{ actions: [read], resources: ['data/team/**'] }] }
   - { name: everybody, anonymous: true, allow: [{ actions: [read], resources: ['data/open/**'] }] }
 ";
-/// A header that no signature was made for.
+/// An authorization header with an invalid signature.
 const FORGED: &str = "AWS4-HMAC-SHA256 Credential=TEAMKEY/20260101/us-east-1/s3/aws4_request, \
     SignedHeaders=host;x-amz-date, Signature=0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -27,7 +27,7 @@ async fn start(scratch: &Scratch, s3: &FakeS3, more: &str) -> Process {
     Process::serve(&scratch.file("hotset.yaml", &text)).await
 }
 
-/// Waits until a file has a line with this in it; returns all of it.
+/// Waits until a file has a line that contains this text; returns the whole file.
 async fn written(path: &str, text: &str) -> String {
     let found = async {
         loop {
@@ -180,7 +180,7 @@ async fn the_audit_log_names_who_was_refused_what_and_no_secret() {
     let text = within("a line of each refusal and change", all).await;
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 4, "{text}");
-    // Requests of different connections are written in the order in which they end.
+    // Requests of different connections are logged in the order in which they end.
     let of = |name: &str, value: &str| {
         let mut found = lines.iter().filter(|line| line[name] == value);
         let line = found.next().unwrap_or_else(|| panic!("{name} {value}: {text}"));
@@ -237,7 +237,7 @@ async fn messages_are_json_and_their_level_changes_while_it_runs() {
     let wrong = wrong.body("{\"level\":\"loud\"}").send().await;
     assert_eq!(wrong.status, 400, "{wrong:?}");
 
-    // It warns of a token that others may read, and then finds that its port is taken.
+    // The process warns of a token that others may read, and then finds that its port is taken.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let config = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nlog: {{ format: json }}\norigin: {{ endpoint: '{}' }}\n\

@@ -1,4 +1,4 @@
-//! `CDN-Loop` (RFC 8586): an origin that leads back to hotset is found out at the first turn.
+//! `CDN-Loop` (RFC 8586): an origin that leads back to hotset is detected at the first turn.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::support::{Client, FakeS3, Object, TestProxy, setup, within};
 
-/// An address that will lead to a server which is not there yet.
+/// A relay to a server that is started later.
 struct Relay {
     endpoint: String,
     to: watch::Sender<Option<SocketAddr>>,
@@ -33,7 +33,7 @@ impl Relay {
     }
 }
 
-/// hotset whose origin is `endpoint`.
+/// Starts hotset with `endpoint` as its origin.
 async fn before(s3: &FakeS3, endpoint: &str) -> TestProxy {
     TestProxy::start_with(s3, |config| endpoint.clone_into(&mut config.origin.endpoint)).await
 }
@@ -94,7 +94,7 @@ async fn a_chain_of_hotsets_and_other_proxies_is_no_loop() {
     assert_eq!(ids.len(), 3, "{ids:?}");
     assert_eq!(ids[0], "cdn.example; a=\"b\", other");
     assert!(ids[1].starts_with("hotset-") && ids[2].starts_with("hotset-") && ids[1] != ids[2]);
-    // A fetch of the cache bears none of its reader's headers (R4) but says by which hotsets it came.
+    // A fetch of the cache has none of its reader's headers (R4), but names the hotsets that it passed through.
     let fetch = requests.iter().find(|seen| seen.query.is_empty() && seen.key == "k").unwrap();
     let ids = fetch.headers.get_all("cdn-loop").iter().count();
     assert_eq!(ids, 2, "{fetch:?}");

@@ -1,11 +1,11 @@
-//! An origin whose headers and bytes contradict each other: a client gets the true bytes or a broken transfer.
-//! What cannot be admitted (R2) may be streamed through, lies and all: then it is as broken as it is directly.
+//! An origin whose headers and bytes contradict each other: a client gets the true bytes or a broken transfer. A
+//! response that cannot be admitted (R2) may be streamed through unchanged: then it is as broken as without hotset.
 
 use crate::support::{Always, Client, FakeS3, Fault, Matcher, Object, TestProxy, Times};
 
 const MIB: u64 = 1 << 20;
 
-/// Small blocks, so that one object takes many origin requests.
+/// Starts hotset with small blocks, so that one object takes many origin requests.
 async fn setup() -> (FakeS3, TestProxy, Client) {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start_with(&s3, |config| {
@@ -76,7 +76,7 @@ async fn a_lie_that_is_repeated_never_reaches_a_client() {
     for (n, (name, lie)) in (0..).zip(lies()) {
         let object = Object::random(MIB, 200 + n);
         s3.put("data", name, object.clone());
-        // The first answer tells the truth about the size.
+        // The first response has the true size.
         assert_eq!(client.head(&format!("/data/{name}")).send().await.status, 200);
         s3.fault(Matcher::get(name), Always, lie);
         let answer = client.get(&format!("/data/{name}")).send().await;
@@ -89,7 +89,8 @@ async fn a_lie_that_is_repeated_never_reaches_a_client() {
         }
         s3.clear_faults();
         if name == "other-size" {
-            // Told each time alike, it was believed; the truth is a change, and the next read is right.
+            // A wrong size that was always the same was believed; the true one is a change, and the next read is
+            // right.
             assert!(!client.get("/data/other-size").send().await.complete);
         }
         let answer = client.get(&format!("/data/{name}")).send().await;

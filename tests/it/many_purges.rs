@@ -1,4 +1,4 @@
-//! However much was purged, nothing else is fetched again (R28): through the admin API, on a real disk, after a restart.
+//! After many purges nothing else is fetched again (R28): through the admin API, on a real disk, after a restart.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -8,17 +8,17 @@ use crate::support::*;
 
 const KEYS: u32 = 100_000;
 const PREFIXES: u32 = 10_000;
-/// Keys of one request, the most that one may have.
+/// Number of keys in one request, the maximum.
 const BATCH: u32 = 10_000;
-/// Requests that are sent at the same time.
+/// Number of requests in flight at the same time.
 const TOGETHER: u32 = 50;
 const SIZE: u64 = 100_000;
-/// In the bucket of all purges: five that none of them covers, one that was purged by name, and one by its prefix.
+/// Objects in the bucket of all purges: five that no purge covers, one purged by name, and one by its prefix.
 const OBJECTS: [&str; 7] =
     ["kept/0", "kept/1", "key-", "key-100000", "folder-1", "key-77777", "folder-7777/x"];
 const KEPT: usize = 5;
 
-/// Reads every object, right, and says which of them came from the cache.
+/// Reads and checks every object; returns which of them came from the cache.
 async fn hits(s3: &FakeS3, client: &Client) -> [bool; OBJECTS.len()] {
     let mut hits = [false; OBJECTS.len()];
     for (hit, key) in hits.iter_mut().zip(OBJECTS) {

@@ -1,4 +1,4 @@
-//! Resident memory of the real process: it keeps to what it was given, whatever its clients do.
+//! Resident memory of the real process: it stays within its limits, whatever its clients do.
 //!
 //! Measured in a debug build on Linux: 25 MiB after start, 176 to 188 MiB at most with 300 slow readers. A
 //! connection's own buffers and futures take about 110 KiB there.
@@ -19,9 +19,9 @@ use crate::support::{FakeS3, Fault, Gate, Matcher, Object, Process, Scratch, Tim
 const MIB: u64 = 1 << 20;
 const MEMORY: u64 = 64 * MIB;
 const IN_FLIGHT: u64 = 64 * MIB;
-/// Stacks, connections, tables: what a process without a cache takes beside its code, which depends on the build.
+/// Memory of a process without a cache, beside its code, which depends on the build: stacks, connections, tables.
 const BASE: u64 = 24 * MIB;
-/// A connection's buffers and futures, beyond what [`BASE`] has room for; futures are large in a debug build.
+/// Memory of a connection's buffers and futures, beyond what [`BASE`] includes; futures are large in a debug build.
 const CONNECTION: u64 = 64 << 10;
 const READERS: u64 = 300;
 /// Bytes of one reader's range: more than its socket's buffers take.
@@ -43,7 +43,7 @@ async fn start_with(scratch: &Scratch, s3: &FakeS3, cache: &str) -> Process {
     Process::serve(&scratch.file("hotset.yaml", &config)).await
 }
 
-/// Asks for a range over a unix socket, which buffers little; the beginning of the answer.
+/// Requests a range over a unix socket, which buffers little; also returns the beginning of the response.
 async fn begin(socket: String, range: &Range<u64>) -> (UnixStream, Vec<u8>) {
     let mut stream = UnixStream::connect(socket).await.unwrap();
     let (first, last) = (range.start, range.end - 1);
@@ -73,7 +73,7 @@ async fn read_late(socket: String, range: Range<u64>, all_begun: Arc<Barrier>) -
     body(all)
 }
 
-/// Reads a range, 100 kB a second.
+/// Reads a range at 100 kB a second.
 async fn read_slowly(socket: String, range: Range<u64>) -> Bytes {
     let (mut stream, mut all) = begin(socket, &range).await;
     let mut ticks = interval(Duration::from_millis(80));
@@ -97,7 +97,7 @@ async fn hundreds_of_slow_readers_stay_within_what_the_process_was_given() {
     let all_begun = Arc::new(Barrier::new(usize::try_from(READERS).unwrap()));
     let mut readers = JoinSet::new();
     for n in 0..READERS {
-        // Not at the edges of blocks.
+        // Ranges that do not begin at the edges of blocks.
         let range = n * RANGE + 4321..(n + 1) * RANGE + 4321;
         let (socket, all_begun) = (scratch.path("s3.sock"), Arc::clone(&all_begun));
         let object = object.clone();
@@ -118,7 +118,8 @@ async fn hundreds_of_slow_readers_stay_within_what_the_process_was_given() {
     assert!(most < limit, "{most} MiB, allowed {limit} MiB, idle {idle} MiB");
 }
 
-/// Ten times as many as there is memory for blocks, each longer at its block than a fetch waits for memory.
+/// Ten times as many readers as there is memory for blocks; each reads its block for longer than a fetch waits for
+/// memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_slow_readers_than_blocks_in_flight_are_all_served_by_parts_of_blocks() {
     let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
@@ -129,7 +130,7 @@ async fn more_slow_readers_than_blocks_in_flight_are_all_served_by_parts_of_bloc
     let _process = start_with(&scratch, &s3, cache).await;
     let mut readers = JoinSet::new();
     for n in 0..count {
-        // No two in one block.
+        // No two readers in one block.
         let range = n * block + 4321..(n + 1) * block;
         let (socket, object) = (scratch.path("s3.sock"), object.clone());
         readers.spawn(async move {
@@ -141,7 +142,7 @@ async fn more_slow_readers_than_blocks_in_flight_are_all_served_by_parts_of_bloc
         reader.unwrap();
     }
     let ranges: Vec<_> = s3.requests().into_iter().filter_map(|request| request.range).collect();
-    // What is not fetched in parts is fetched to the end of its block.
+    // Fetches that are not of parts go to the end of their block.
     assert!(ranges.iter().any(|range| range.end % block != 0), "{ranges:?}");
     let fetched: u64 = ranges.iter().map(|range| range.end - range.start).sum();
     println!("{fetched} bytes fetched by {} requests", ranges.len());
@@ -165,7 +166,7 @@ async fn a_large_upload_is_never_held() {
         }
         (upload.finish().await.status, data)
     });
-    // The client goes on sending while the origin does not read.
+    // The client continues to send while the origin does not read.
     gate.wait_reached().await;
     gate.open();
     let (status, data) = within("the upload's end", sending).await.unwrap();

@@ -1,4 +1,4 @@
-//! Why a read was not answered from the cache alone: in `Cache-Status`, in the access log and in the metrics.
+//! Miss reasons: why the cache alone did not answer a read, in `Cache-Status`, in the access log and in the metrics.
 
 use http::Method;
 
@@ -61,7 +61,7 @@ async fn each_reason_is_told_to_the_client_the_log_and_the_metrics() {
     let purged = Api::new(process.admin).post("/api/v1/purge", r#"{"prefix":"s3://data/k"}"#).await;
     assert_eq!(purged.0, 200, "{}", purged.1);
     assert_eq!(read(&client, "/data/k").await, INVALIDATED);
-    // A write of what was never cached leaves it new.
+    // After a write of an object that was never cached its reason is still `new`.
     let put = client.request(Method::PUT, "/data/n").body("first".to_owned()).send().await;
     assert_eq!(put.status, 200);
     assert_eq!(read(&client, "/data/n").await, NEW);

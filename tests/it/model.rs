@@ -1,12 +1,12 @@
 //! Random operations against a model: every version that each key ever had.
 //!
-//! The property: a complete answer is exactly one version's bytes, under that version's `ETag`; and it is no version
-//! older than the last write that went through the proxy and was answered before the read began, or, for a reader
-//! that demands the state of now, than the last write of any kind. An answer that breaks off is a prefix of one
-//! version. Once hotset was told of a version by an event, or was purged, no read that begins then gets an older one,
-//! whichever rule holds, in whichever order and however often it is told, and after a restart on the same disk too.
-//! Faults may cost an answer, never its truth. A version asked for by its id is that one's bytes, or gone if
-//! it was deleted; certainly gone once its delete went through the proxy.
+//! The property: a complete response has exactly one version's bytes, under that version's `ETag`. It is no version
+//! older than the last write that went through the proxy and was answered before the read began; for a reader with
+//! `no-cache`, no version older than the last write of any kind. A truncated response is a prefix of one version.
+//! Once hotset got an event for a version, or was purged, no read that begins then returns an older one; this holds
+//! under each rule, for events in any order and repeated, and after a restart on the same disk. Faults may cost a
+//! response, but never make it wrong. A read by version id returns that version's bytes, or 404 if it was deleted;
+//! always 404 once its delete went through the proxy.
 //!
 //! `HOTSET_MODEL_ROUNDS` sets the number of rounds, `HOTSET_MODEL_SEED` the first seed; a failure prints its own.
 
@@ -36,9 +36,9 @@ const OPERATIONS: usize = 60;
 struct Key {
     name: String,
     history: Mutex<History>,
-    /// Those that were put with an id.
+    /// Versions that were put with an id.
     named: Mutex<Vec<Named>>,
-    /// One writer at a time: the order of two writes that overlap is nobody's to know.
+    /// Allows one writer at a time: the order of two writes that overlap is unknown.
     writing: tokio::sync::Mutex<()>,
 }
 
@@ -47,24 +47,24 @@ struct Key {
 struct Named {
     id: String,
     object: Object,
-    /// Its delete has begun.
+    /// Whether its delete has begun.
     going: bool,
-    /// Its delete was answered.
+    /// Whether its delete was answered.
     gone: bool,
 }
 
 struct World {
     seed: u64,
     s3: FakeS3,
-    /// The hotset of now, and a client of it.
+    /// The current hotset, and a client of it.
     running: Mutex<Option<(Arc<TestProxy>, Client)>>,
     keys: Vec<Key>,
-    /// Whether every read demands the state of now.
+    /// Whether every read must return the current version.
     revalidates: bool,
     versioned: bool,
     faults: bool,
     contents: AtomicU64,
-    /// Reads that were asked, and those that got a whole answer: a proxy that answers nothing is never wrong.
+    /// Numbers of reads that were sent, and that got a whole response: a proxy that never answers is never wrong.
     asked: AtomicU64,
     answered: AtomicU64,
 }
@@ -175,7 +175,7 @@ impl World {
         lock(&self.running).as_ref().expect("it runs").0.clone()
     }
 
-    /// Without faults, and asked for the state of now, every key is what the model says.
+    /// Asserts that every key is as the model says, when read without faults and with `no-cache`.
     async fn settle(&self) {
         let (asked, answered) = (&self.asked, &self.answered);
         let (asked, answered) = (asked.load(Ordering::Relaxed), answered.load(Ordering::Relaxed));
@@ -203,7 +203,7 @@ impl World {
         format!("HOTSET_MODEL_SEED={}, {}", self.seed, key.name)
     }
 
-    /// An object unlike any other of this round.
+    /// Returns an object unlike any other of this round.
     fn object(&self, random: &mut StdRng) -> Object {
         let content = self.contents.fetch_add(1, Ordering::Relaxed);
         let size = match random.gen_range(0..10) {
@@ -234,7 +234,7 @@ impl World {
             _ => Fault::CutAfter(at),
         };
         let matcher = match random.gen_range(0..6) {
-            // A size that a HEAD lies about cannot be told from the truth.
+            // A wrong size in a HEAD cannot be told from the true one.
             0 if !matches!(fault, Fault::LongContentLength | Fault::ShortContentLength) => {
                 Matcher::head(&key.name)
             }
@@ -287,7 +287,7 @@ impl World {
         key.end(true, false);
     }
 
-    /// An event of a version that was there: of the last one, or an older one's, late or once more.
+    /// Sends an event of an existing version: the last one, or an older one, late or repeated.
     async fn tell(&self, key: &Key, random: &mut StdRng) {
         let (index, body) = {
             let history = lock(&key.history);
@@ -300,7 +300,7 @@ impl World {
         lock(&key.history).told(index);
     }
 
-    /// Of a key, or of all of them: what is read from now on is what is there now, or newer.
+    /// Purges a key, or all of them: reads that begin now return the current version, or a newer one.
     async fn purge(&self, key: &Key, random: &mut StdRng) {
         let bucket = BucketName::new("data").unwrap();
         let (scope, keys) = match random.gen_range(0..4) {
@@ -344,7 +344,7 @@ impl World {
         assert!(right, "{at}: {} {range:?} -> {answer:?}\n{s3}", named.id);
     }
 
-    /// Not of the current one, which would bring back the one before.
+    /// Deletes a version other than the current one; deleting that would restore the one before.
     async fn delete_version(&self, key: &Key, random: &mut StdRng) {
         let _one = key.writing.lock().await;
         let Some(named) = key.any_named(random).filter(|named| !named.going) else { return };
@@ -355,7 +355,7 @@ impl World {
         key.mark(&named.id, |named| named.going = true);
         let path = format!("{}?versionId={}", key.path(), named.id);
         if random.gen_bool(0.2) {
-            // Behind the proxy's back: whoever knows it may go on to serve it.
+            // Deleted without telling the proxy, which may serve a version that it has.
             self.s3.delete_version("data", &key.name, &named.id);
             return;
         }
@@ -368,7 +368,7 @@ impl World {
         let mut range = range(random);
         let mut path = key.path();
         if random.gen_bool(0.1) {
-            // What was not uploaded in parts is its part 1.
+            // An object that was not uploaded in parts is its own part 1.
             (path, range) = (path + "?partNumber=1", None);
         }
         let mut request = self.client().get(&path);
@@ -380,7 +380,7 @@ impl World {
         }
         let floor = key.floor(demands || self.revalidates);
         if random.gen_bool(0.1) {
-            // A reader that goes away.
+            // A reader that disconnects.
             if let Ok(mut reader) = request.try_open().await {
                 reader.read(random.gen_range(0..100_000)).await;
             }

@@ -1,4 +1,4 @@
-//! Absences (R12): which 404 answers which request from memory, for how long, and what is never remembered.
+//! Negative entries (R12): the requests that a cached 404 answers, for how long, and what is never cached.
 
 use hotset::cache::{Freshness, RuleConfig};
 use hotset::config::units::HumanDuration;
@@ -18,7 +18,7 @@ async fn with(freshness: Freshness, negative: HumanDuration) -> (FakeS3, TestPro
     (s3, proxy, client)
 }
 
-/// Absences are believed for a minute.
+/// Starts hotset with a negative ttl of a minute.
 async fn setup() -> (FakeS3, TestProxy, Client) {
     with(Freshness::Ttl(MINUTE), MINUTE).await
 }
@@ -143,7 +143,7 @@ async fn r12_a_client_that_demands_freshness_is_not_told_an_old_absence() {
     assert_eq!(client.get("/data/k").send().await.text(), "one");
 }
 
-/// Reads until the object that was put is seen.
+/// Reads until the object that was put is returned.
 async fn seen_at_last(client: &Client) {
     within("an absence to be forgotten", async {
         while client.get("/data/k").send().await.status == 404 {}
@@ -165,7 +165,7 @@ async fn r12_an_absence_passes_under_immutable_too() {
     assert_eq!(client.get("/data/k").send().await.status, 404);
     s3.put("data", "k", Object::bytes("one"));
     seen_at_last(&client).await;
-    // What is there is immutable.
+    // Existing objects are immutable.
     s3.put("data", "k", Object::bytes("two"));
     assert_eq!(client.get("/data/k").send().await.text(), "one");
 }
@@ -219,9 +219,9 @@ async fn r14_what_is_denied_or_gone_is_no_longer_served() {
         s3.fault(Matcher::any().key("k"), Always, Fault::Status(status, code));
         let fresh = client.get("/data/k").header("Cache-Control", "no-cache").send().await;
         assert_eq!(fresh.status, status);
-        // A HEAD, and a GET that says why.
+        // A HEAD, and a GET that gets the error code.
         assert_eq!(s3.requests().len(), 3, "{}", s3.describe());
-        // Not from what was known before: the origin says it again, or has said it a moment ago.
+        // Not from old metadata: the origin answers again, or has answered a moment ago.
         assert_eq!(client.get("/data/k").send().await.status, status, "{}", s3.describe());
         let asked = if status == 404 { 3 } else { 4 };
         assert_eq!(s3.requests().len(), asked, "{}", s3.describe());
@@ -242,14 +242,14 @@ async fn an_absent_key_read_by_many_at_once_is_asked_for_once() {
     assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
 }
 
-/// The code in the body, which boto3's exceptions are named after.
+/// Returns the error code in the body, which boto3's exceptions are named after.
 fn code(answer: &Response) -> String {
     let text = answer.text();
     let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
     code.map_or_else(String::new, |(code, _)| code.to_owned())
 }
 
-/// Reads of a key that is in memory and must be confirmed, after `remove` took it away past hotset.
+/// Reads a key that is in memory and must be revalidated, after `remove` deleted it without telling hotset.
 async fn first_reads_after(remove: impl Fn(&FakeS3), path: &str, expected: (u16, &str)) {
     for freshness in [Freshness::Revalidate, Freshness::Ttl(MOMENT)] {
         for (name, value) in [
@@ -339,7 +339,7 @@ async fn r12_many_who_learn_of_a_delete_at_once_share_the_get() {
     for read in reads {
         assert_eq!(code(&read.await.unwrap()), "NoSuchKey");
     }
-    // Those that had not asked by HEAD before the GET was sent do so, and then share another.
+    // Readers that had not sent a HEAD before the GET do so, and then share another GET.
     let gets = s3.count(|request| request.method == http::Method::GET);
     assert!(gets <= 3, "{}", s3.describe());
 }

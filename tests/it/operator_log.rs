@@ -7,7 +7,7 @@ use http::Method;
 
 use crate::support::*;
 
-/// Source files, without their tests.
+/// Returns the source files, without their tests.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     let mut sources = Vec::new();
@@ -26,7 +26,7 @@ fn sources() -> Vec<(PathBuf, String)> {
     sources
 }
 
-/// The text from each of `starts` to the end of its macro or attribute.
+/// Returns the text from each of `starts` to the end of its macro or attribute.
 fn pieces<'a>(code: &'a str, starts: &[&str]) -> Vec<&'a str> {
     let mut pieces = Vec::new();
     for start in starts {
@@ -54,7 +54,7 @@ fn no_message_is_written_with_debug_output() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// What `Debug` writes of options, results and structures, and people do not.
+/// Returns a mark of `Debug` output of options, results and structures in the line, which people do not write.
 fn debug_output(line: &str) -> Option<&'static str> {
     let marks = ["Some(", "None,", "Ok(", "Err(", " { ", "Kind(", "Custom {", "Errno", "\\\""];
     marks.into_iter().find(|mark| line.contains(mark))
@@ -84,7 +84,7 @@ async fn what_a_server_logs_in_trouble_is_text() {
     assert_eq!(api.post("/api/v1/purge", r#"{"everything":true,"erase":true}"#).await.0, 200);
     assert_eq!(api.warm(r#"{"prefix":"s3://data/"}"#).await["state"], "done");
     assert_ne!(api.warm(r#"{"prefix":"s3://missing/"}"#).await["state"], "running");
-    // A file that is wrong, a token that is gone, and a request that is none.
+    // An invalid file, a missing token, and a malformed request.
     fs::write(&config, "limits: { requests: many }").unwrap();
     process.hang_up();
     process.logged("the configuration stays as it is").await;

@@ -1,5 +1,5 @@
-//! What is said of an origin that cannot be reached, or does not take hotset's keys: to operators everything, to clients
-//! nothing that would send them looking at their own.
+//! Messages about an origin that cannot be reached, or that rejects hotset's keys: operators get everything, clients
+//! get nothing that would make them look for the fault on their side.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use crate::support::{
     FakeS3, Fault, Matcher, Object, Process, Repeat, Scratch, unused_port, within,
 };
 
-/// A server of this endpoint.
+/// Starts a server in front of this endpoint.
 async fn in_front_of(scratch: &Scratch, endpoint: &str) -> Process {
     let text = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
@@ -17,7 +17,7 @@ async fn in_front_of(scratch: &Scratch, endpoint: &str) -> Process {
     Process::serve(&scratch.file("hotset.yaml", &text)).await
 }
 
-/// An address that nobody listens on.
+/// Returns an address that nobody listens on.
 fn deserted() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], unused_port()))
 }

@@ -1,4 +1,4 @@
-//! The origins and their credentials change while hotset serves.
+//! Changes of the origins and their credentials while hotset serves.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::*;
 
-/// A server whose whole configuration of origins can be written anew.
+/// A server whose configuration of origins can be rewritten.
 struct Moving {
     scratch: Scratch,
     process: Process,
@@ -35,7 +35,7 @@ impl Moving {
         let mut command =
             hotset(&["serve", "--config", &scratch.file("hotset.yaml", &text(origins))]);
         if origins.contains("credentials") {
-            // They would be found before any file.
+            // They would take precedence over any file.
             command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
         }
         Self { process: Process::spawn(command).await, scratch }
@@ -51,7 +51,7 @@ impl Moving {
         assert_eq!((status, &report["restart_needed"]), (200, &Value::Bool(false)), "{report}");
     }
 
-    /// The bytes of a whole object, and whether they were a hit.
+    /// Returns the bytes of a whole object, and whether they were a hit.
     async fn read(&self, path: &str) -> (Bytes, bool) {
         let read = self.process.client().get(path).send().await;
         assert_eq!((read.status.as_u16(), read.complete), (200, true), "{}", read.text());
@@ -64,7 +64,7 @@ fn gets(s3: &FakeS3) -> usize {
     s3.count(|seen| seen.method == Method::GET)
 }
 
-/// Two stores that have different bytes under the same name.
+/// Starts two stores that have different bytes under the same name.
 async fn two_stores() -> (FakeS3, FakeS3) {
     let (a, b) = (FakeS3::start().await, FakeS3::start().await);
     a.put("data", "k", Object::random(200_000, 1));
@@ -195,7 +195,7 @@ async fn no_request_fails_while_the_origin_changes_200_times_under_load() {
     let files = ["AKONE", "AKTWO"].map(|name| scratch.file(name, &keys(name)));
     let variant = |n: u64| {
         let [endpoint, file] = [n / 2 % 2, n / 4 % 2].map(|n| usize::try_from(n).unwrap());
-        // Half of them only tune it, and the others move it, or sign otherwise.
+        // Half of the changes only tune the origin; the others move it, or change the signature.
         let more = format!(
             ", connections: {}, attempts: {}, credentials: {{ file: '{}' }}",
             64 + n % 9,

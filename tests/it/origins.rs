@@ -1,4 +1,4 @@
-//! Several origins behind one hotset, and buckets that clients know by other names than their origins.
+//! Several origins behind one hotset, and buckets with other names for clients than at their origins.
 
 use hotset::auth::AuthMode;
 use hotset::cache::{Freshness, RuleConfig};
@@ -15,7 +15,7 @@ use crate::support::{
 
 const HIT: &str = "hotset; hit";
 
-/// `other` is the second origin: of it are `mine` and `twin`, there `real`, and `x-*` by their own names.
+/// Adds `other` as the second origin: its bucket `real` is `mine` and `twin` for clients, `x-*` keep their names.
 fn mapped(config: &mut Config, other: &FakeS3) {
     let origin = OriginConfig { endpoint: other.endpoint(), ..test_config(other).origin };
     config.origins.insert("other".to_owned(), origin);
@@ -75,7 +75,7 @@ async fn r1_each_bucket_is_read_from_its_origin_and_nothing_is_shared() {
     }
     assert_eq!((default.requests().len(), other.requests().len()), (3, 3), "each once");
     assert!(other.requests().iter().all(|seen| seen.bucket == "real" || seen.bucket == "x-1"));
-    // Absence at one is none at the other.
+    // A 404 at one origin says nothing about the other.
     assert_eq!(client.get("/data/none").send().await.status, 404);
     other.put("real", "none", Object::bytes("there"));
     assert_eq!(read(&client, "/mine/none").await, "there");
@@ -133,7 +133,7 @@ async fn answers_name_the_bucket_as_its_client_does() {
     }
     assert_eq!(other.object_bytes("real", "big"), "part one");
     assert_eq!(default.object_bytes("data", "big"), "part one");
-    // An object that looks like a list is not touched.
+    // An object that looks like a list is not changed.
     other.put(
         "real",
         "list.xml",
@@ -215,7 +215,7 @@ async fn identities_and_rules_see_the_names_of_clients() {
     for target in ["/real/k", "/twin/k", "/data/k"] {
         assert_eq!(client.raw(&get(target)).await.status, 403, "{target}");
     }
-    // Its own keys are not for another origin, and ours not for it.
+    // The identity's keys are not sent to another origin, and our keys not for it.
     other.forget_requests();
     let brought = Signed::new("GET", "/mine/k", proxy.addr).keys("AKB", "writers-secret").wire();
     assert_eq!(client.raw(&brought).await.status, 403);
@@ -224,7 +224,7 @@ async fn identities_and_rules_see_the_names_of_clients() {
     assert_eq!(other.requests().len(), 0);
 }
 
-/// An event of S3's that this key of this bucket was written.
+/// Returns S3's event that this key of this bucket was written.
 fn event(bucket: &str, key: &str) -> String {
     format!(
         r#"{{"Records":[{{"eventVersion":"2.1","eventSource":"aws:s3","awsRegion":"us-east-1","eventTime":"2030-01-01T00:00:00.123Z","eventName":"ObjectCreated:Put","s3":{{"bucket":{{"name":"{bucket}"}},"object":{{"key":"{key}","size":3,"eTag":"d41d8cd98f00b204e9800998ecf8427e","sequencer":"0055AED6DCD90281E5"}}}}}}]}}"#
@@ -273,7 +273,7 @@ async fn an_event_of_a_receiver_that_names_an_origin_is_about_its_buckets_alone(
     for (time, (origin, expected, count)) in (101..).zip([
         ("other", ["default real", "new", "new"], 2),
         ("default", ["new", "new", "new"], 1),
-        // Not in force yet: it may mean each.
+        // Not in force yet: the event may be of each bucket.
         ("another", ["newer", "newer", "newer"], 3),
     ]) {
         let content = if origin == "another" { "newer" } else { "new" };
@@ -286,7 +286,7 @@ async fn an_event_of_a_receiver_that_names_an_origin_is_about_its_buckets_alone(
     }
 }
 
-/// By the real process: over HTTP, and by a queue.
+/// Through the real process: over HTTP, and by a queue.
 #[cfg(feature = "sqs")]
 #[tokio::test]
 async fn receivers_pass_on_which_origin_their_events_are_of() {

@@ -1,4 +1,4 @@
-//! Reads of web pages: the bytes are cached like any other, and the CORS headers are those that the origin has for the
+//! Reads of web pages: the bytes are cached like any other; the CORS headers are those that the origin sends for the
 //! bucket, the page's origin and the method (R16, R39).
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::{
 const ONE: &str = "https://one.example";
 const TWO: &str = "https://two.example";
 const EVIL: &str = "https://evil.example";
-/// Answered on the fast path, and by a session of pingora.
+/// Keys answered on the fast path, and by a session of pingora.
 const KEYS: [&str; 2] = ["small", "large"];
 
 const ALLOW_ORIGIN: &str = "access-control-allow-origin";
@@ -52,7 +52,7 @@ impl Setup {
         Self { s3, proxy, mode, _scratch: scratch }
     }
 
-    /// In `verify` mode, where any page may ask.
+    /// Makes the setup in `verify` mode, where any page may ask.
     async fn new() -> Self {
         Self::in_mode(AuthMode::Verify).await
     }
@@ -70,7 +70,7 @@ impl Setup {
         get.unsigned("origin", origin)
     }
 
-    /// A whole read, whose body is compared.
+    /// Reads a whole object, and compares its body.
     async fn read(&self, key: &str, origin: &str) -> Response {
         let answer = self.send(self.get(key, origin)).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -78,7 +78,7 @@ impl Setup {
         answer
     }
 
-    /// What a page of this origin may see of a whole read, and whether it came from the cache.
+    /// Returns the `Access-Control-Allow-Origin` of a whole read by a page of this origin, and whether it was a hit.
     async fn sees(&self, key: &str, origin: &str) -> (String, bool) {
         let answer = self.read(key, origin).await;
         let is_hit = answer.header("cache-status") == "hotset; hit";
@@ -86,7 +86,7 @@ impl Setup {
     }
 }
 
-/// Lets that much time pass at once, for ages; nothing may be under way.
+/// Advances the clock by this many seconds, for ages; no request may be in flight.
 async fn pass(seconds: u64) {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(seconds)).await;
@@ -130,7 +130,7 @@ async fn r16_what_a_page_may_not_see_is_learned_too_and_methods_apart() {
         let head = Signed::new("HEAD", "/data/small", setup.proxy.addr);
         setup.send(head.unsigned("origin", ONE))
     };
-    // What its GETs are answered says nothing of its HEADs.
+    // The responses to its GETs say nothing about its HEADs.
     assert_eq!(setup.sees("small", ONE).await, (ONE.to_owned(), false));
     for cache in ["hotset; fwd=bypass", "hotset; hit", "hotset; hit"] {
         let answer = head().await;
@@ -139,7 +139,7 @@ async fn r16_what_a_page_may_not_see_is_learned_too_and_methods_apart() {
     assert_eq!(setup.s3.requests().len(), 4, "{}", setup.s3.describe());
 }
 
-/// As a viewer of images or maps does.
+/// The reads of a viewer of images or maps.
 #[tokio::test]
 async fn r39_ranges_of_a_page_are_fetched_as_those_of_others_after_its_preflight() {
     let setup = Setup::new().await;
@@ -162,7 +162,7 @@ async fn r39_ranges_of_a_page_are_fetched_as_those_of_others_after_its_preflight
         assert_eq!((answer.status.as_u16(), answer.header(ALLOW_ORIGIN)), (206, ONE));
         assert!(answer.body == whole[first..first + 10_000], "{first}");
     }
-    // The preflight, the range that passes through, a unit of 64 KiB, and all the rest at once.
+    // The preflight, the range that passes through, a unit of 64 KiB, and the whole rest in one request.
     assert_eq!(setup.s3.requests().len(), 4, "{}", setup.s3.describe());
     let etag = range(0).await.header("etag").to_owned();
     let not_modified = setup.send(setup.get("large", ONE).unsigned("if-none-match", &etag)).await;
@@ -196,7 +196,7 @@ async fn what_is_learned_ends_with_a_write_of_the_cors_configuration() {
     for _ in 0..3 {
         assert_eq!(setup.sees("small", ONE).await.0, "");
     }
-    // A read that was sent before the write and is answered after it teaches nothing.
+    // A read sent before the write and answered after it teaches nothing.
     let gate = Gate::new();
     setup.s3.fault(Matcher::get("small"), Times(1), Fault::HoldHeader(gate.clone()));
     pass(61).await;
@@ -232,7 +232,7 @@ async fn what_is_learned_is_asked_again_by_one_read_and_ends_after_a_minute() {
     assert_eq!(renewing, (String::new(), false));
     assert_eq!(setup.sees("small", ONE).await, (String::new(), true));
     assert_eq!(setup.s3.requests().len(), 1, "{}", setup.s3.describe());
-    // One that is renewed in vain ends by itself.
+    // A refresh that fails ends by itself.
     setup.s3.allow_cors("data", ONE);
     pass(31).await;
     setup.s3.fault(Matcher::get("small"), Times(1), Fault::Status(404, "NoSuchKey"));

@@ -1,4 +1,4 @@
-//! Reads by part number (R18): where a part lies is learned once for each version, and its bytes are the object's.
+//! Reads by part number (R18): the range of a part is learned once for each version, and its bytes are the object's.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const HIT: &str = "hotset; hit";
 const SUM: &str = "x-amz-checksum-crc32";
 
 const BLOCK: u64 = 64 * 1024;
-/// Where the parts 1, 2 and 5 end.
+/// End offsets of the parts 1, 2 and 5, in bytes.
 const ENDS: [u64; 3] = [4 * BLOCK, 10 * BLOCK, 10 * BLOCK + 1];
 
 fn object(seed: u64) -> Object {
@@ -67,7 +67,7 @@ async fn of_bytes_that_are_here_only_the_parts_place_is_asked_for() {
         assert!(part.complete && part.status == 206);
     }
     assert_eq!(s3.requests().len(), 4, "{}", s3.describe());
-    // A broken-off answer is what one costs: never more than what lies in the sockets' buffers.
+    // An abandoned response costs no more than the bytes in the sockets' buffers.
     s3.wait_idle().await;
     s3.forget_requests();
     for number in [1, 2, 5] {
@@ -175,7 +175,7 @@ async fn r3_a_part_of_an_object_that_changed_is_of_the_new_one() {
     assert!(client.get("/data/k?partNumber=1").send().await.body == old.slice(0..ENDS[0]));
     let new = Object::random(500_000, 2).parts(&[200_000, 300_000]);
     s3.put("data", "k", new.clone());
-    // What is known says that part 2 may be asked for; the origin says that it is another object's.
+    // Cached metadata allows a request for part 2; the origin answers that the object is another one.
     let part = client.get("/data/k?partNumber=2").send().await;
     assert!(part.complete && part.body == new.slice(200_000..500_000), "{part:?}");
     assert_eq!(part.header("etag"), new.etag_value().unwrap());
@@ -200,7 +200,7 @@ async fn r10_a_heads_metadata_replaces_all_but_what_is_known_of_the_parts() {
 #[tokio::test]
 async fn an_origin_that_knows_no_parts_answers_for_itself_and_nothing_of_it_is_stored() {
     let (s3, _proxy, client, object) = with_object().await;
-    // As moto: the whole object to a GET, and 200 with the part's own length and ETag to a HEAD.
+    // As moto answers: the whole object to a GET, and 200 with the part's own length and ETag to a HEAD.
     let length = Fault::SetHeader("Content-Length", "262144".to_owned());
     let odd = Fault::All(vec![Fault::IgnorePart, Fault::WrongETag, length]);
     s3.fault(Matcher::head("k").query("partNumber"), Always, odd);
@@ -222,7 +222,7 @@ async fn an_origin_that_knows_no_parts_is_not_asked_twice_for_each() {
     let (s3, _proxy, client, object) = with_object().await;
     s3.fault(Matcher::any().query("partNumber"), Always, Fault::IgnorePart);
     s3.put("data", "other", object.clone());
-    // Of the first part nobody can say that it is not all there is.
+    // The first part alone cannot be told from the whole object.
     assert_eq!(client.head("/data/k").send().await.status, 200);
     for (number, asked) in [(1, 2), (1, 2), (2, 2), (1, 1), (2, 1), (5, 1)] {
         s3.forget_requests();
@@ -230,7 +230,7 @@ async fn an_origin_that_knows_no_parts_is_not_asked_twice_for_each() {
         assert!(whole.status == 200 && whole.body == object.all(), "{number}");
         assert_eq!(s3.requests().len(), asked, "{number}: {}", s3.describe());
     }
-    // What it said of one object says nothing of another.
+    // A response about one object says nothing about another.
     s3.clear_faults();
     for status in ["hotset; fwd=uri-miss; detail=new", HIT] {
         let part = client.get("/data/other?partNumber=2").send().await;
@@ -245,7 +245,7 @@ async fn r5_a_part_that_was_looked_for_before_a_delete_is_not_what_is_there_afte
     assert_eq!(client.get("/data/k").send().await.status, 200);
     let gate = Gate::new();
     s3.fault(Matcher::head("k"), Times(1), Fault::HoldHeader(gate.clone()));
-    // Where part 2 lies is not known; first a HEAD confirms what the object is.
+    // The range of part 2 is not known; first a HEAD confirms the object.
     let part = client.get("/data/k?partNumber=2").header("Cache-Control", "no-cache").send();
     let part = tokio::spawn(part);
     gate.wait_reached().await;
@@ -282,7 +282,7 @@ async fn r18_a_416_without_a_code_is_of_a_part_that_is_not_there() {
     assert_eq!(client.head("/data/k?partNumber=9").send().await.status, 416);
 }
 
-/// Answers for parts with their own `ETag`, as Ceph gives for some objects.
+/// Makes responses for parts have their own `ETag`, as Ceph does for some objects.
 fn with_etags_of_parts(s3: &FakeS3) {
     s3.fault(Matcher::any().query("partNumber"), Always, Fault::WrongETag);
 }
@@ -353,7 +353,7 @@ async fn a_parts_own_etag_does_not_end_what_is_known_of_the_object() {
     for asked in [3, 1, 1] {
         s3.forget_requests();
         assert_eq!(client.get("/data/k?partNumber=2").send().await.status, 206);
-        // The part, a HEAD that says that the object is the same, and the part as it is; then only the last.
+        // The part, a HEAD that confirms the object, and the part passed through; later only the last.
         assert_eq!(s3.requests().len(), asked, "{}", s3.describe());
         s3.wait_idle().await;
         s3.forget_requests();

@@ -1,4 +1,4 @@
-//! What the origin sees of a request that is passed through, and the client of its answer.
+//! Pass-through: the request as the origin receives it, and its response as the client receives it.
 
 use http::{HeaderMap, Method};
 
@@ -194,8 +194,8 @@ async fn only_headers_on_the_allow_list_are_passed_on_under_our_signature() {
     }
 }
 
-/// All headers but the request's id, `Cache-Status` and those of each hop: `Connection`, and `Date`, which is
-/// the time of whoever answers.
+/// Returns all headers but the request id, `Cache-Status` and the headers of each hop: `Connection`, and `Date`,
+/// which is the time of the sender.
 fn comparable(answer: &Response) -> HeaderMap {
     let mut headers = answer.headers.clone();
     for name in ["x-amz-request-id", "cache-status", "connection", "date"] {
@@ -252,7 +252,7 @@ async fn an_answer_without_a_length_comes_back_whole_and_a_cut_one_broken() {
         s3.fault(Matcher::get("k"), Times(1), fault.clone());
         let broken = read().send().await;
         let length = broken.body.len();
-        // Also on a reused connection: a second try must not be appended to the first.
+        // Also on a reused connection: a retry must not be appended to the first response.
         assert!(!broken.complete && length <= 100_000, "{fault:?} {length} {}", s3.describe());
     }
     assert!(read().send().await.complete);
@@ -263,7 +263,7 @@ async fn r9_a_write_is_sent_once_however_its_answer_fails() {
     let (s3, _proxy, client) = setup().await;
     for fault in [Fault::ResetBeforeAnswer, Fault::CloseBeforeAnswer] {
         for name in ["PUT", "DELETE", "POST"] {
-            // On a connection that has carried a request before, where a retry is most tempting.
+            // On a connection that has carried a request before, where a retry is most likely.
             assert_eq!(client.put("/data/warm").body("x").send().await.status, 200);
             s3.forget_requests();
             s3.fault(Matcher::any().key("k"), Times(1), fault.clone());

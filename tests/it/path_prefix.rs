@@ -1,4 +1,4 @@
-//! Behind an ingress that serves hotset below a path, which it cuts off or not (`listen[].path_prefix`).
+//! hotset behind an ingress that serves it below a path, with or without removing that path (`listen[].path_prefix`).
 
 use hotset::auth::AuthMode;
 use http::Method;
@@ -25,7 +25,7 @@ async fn below(prefix: &str, mode: AuthMode) -> (FakeS3, TestProxy, Scratch) {
     (s3, proxy, scratch)
 }
 
-/// What was signed for one target and is sent to another.
+/// Changes the target of a signed request after it was signed.
 fn moved(wire: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
     let text = String::from_utf8(wire).unwrap();
     text.replacen(&format!(" {from}"), &format!(" {to}"), 1).into_bytes()
@@ -92,11 +92,11 @@ async fn paths_mean_the_same_with_and_without_the_prefix_and_hits_are_hits() {
     let (status, _, body) = H2Client::connect(proxy.addr).await.get("/storage/data/k").await;
     assert_eq!(status, 200);
     assert_eq!(body.unwrap(), "content");
-    // No bucket can have that name: its paths would mean two things.
+    // No bucket can have that name: its paths would be ambiguous.
     s3.put("storage", "k", Object::bytes("another"));
     let refused = client.get("/storage/storage/k").send().await;
     assert_eq!(refused.status, 400, "{}", refused.text());
-    // What an answer sends its client to is below the prefix.
+    // A `Location` in a response is below the prefix.
     s3.fault(Matcher::any(), Always, Fault::SetHeader("Location", "/new".to_owned()));
     let created = client.put("/storage/data/other").body("text").send().await;
     assert_eq!(created.header("location"), "/storage/new");

@@ -1,4 +1,4 @@
-//! Whom files, folders and sockets are for (R35): the real process, whatever its umask and whatever lay there before.
+//! Permissions of files, folders and sockets (R35): the real process, for any umask and any earlier permissions.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +21,7 @@ fn config(scratch: &Scratch, s3: &FakeS3, more: &str) -> String {
     scratch.file("hotset.yaml", &text)
 }
 
-/// The same process, started by a shell that does something before.
+/// Returns the command of the process, run by a shell after `setup`.
 fn after(setup: &str, config: &str) -> Command {
     let plain = hotset(&[]);
     let mut command = Command::new("/bin/sh");
@@ -36,7 +36,7 @@ async fn stop(mut process: Process) {
     assert!(process.ended().await.success(), "{}", process.output());
 }
 
-/// A folder and all that is below it.
+/// Returns a folder and everything below it.
 fn all(path: &Path) -> Vec<PathBuf> {
     let mut found = vec![path.to_owned()];
     if path.is_dir() {
@@ -159,7 +159,7 @@ async fn r38_a_start_with_too_few_open_files_removes_nothing_and_the_next_one_se
         assert!(said.contains("nothing was removed"), "{limit}: {said}");
         assert!(content() == before, "{limit}: {said}");
     }
-    // The soft limit alone is raised.
+    // Only the soft limit is raised.
     s3.forget_requests();
     let process = Process::spawn(after("ulimit -S -n 20", &file)).await;
     let answer = process.client().get("/data/k").send().await;

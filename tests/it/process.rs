@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{FakeS3, Fault, Gate, Matcher, Object, Process, Scratch, Times, hotset, run};
 
-/// A configuration on free ports in front of `s3`; `more` are further keys.
+/// Writes a configuration with free ports in front of `s3`; `more` are further keys.
 fn config(scratch: &Scratch, s3: &FakeS3, more: &str) -> String {
     let text = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
@@ -107,7 +107,7 @@ fn a_wrong_configuration_is_one_line_that_names_the_key_and_exit_code_2() {
             let (code, stdout, stderr) = run(hotset(&[subcommand, "--config", &file]));
             let what = format!("{subcommand} {text}: {stderr}");
             assert_eq!((code, stdout.as_str(), stderr.lines().count()), (2, "", 1), "{what}");
-            // After the place, if the key is written.
+            // The key follows the place, if the file contains it.
             let after = stderr.strip_prefix(&format!("hotset: {file}:")).expect(&what);
             let after = after.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':');
             assert!(after.starts_with(&format!(" {key}")), "{what}");
@@ -251,7 +251,7 @@ async fn r30_sigterm_lets_a_request_under_way_finish_and_ends_then() {
     let first = reading.read_until(gate.wait_reached()).await;
     process.terminate();
     process.logged("stopping").await;
-    // Alive and draining: says so, and takes no new connection.
+    // Alive and draining: it reports that, and accepts no new connection.
     let ready = async {
         while admin.get("/readyz").send().await.status != 503 {
             tokio::task::yield_now().await;
@@ -276,7 +276,7 @@ async fn r30_sigterm_lets_a_request_under_way_finish_and_ends_then() {
 async fn r30_sigterm_ends_an_idle_server_at_once() {
     let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
     let mut process = Process::serve(&config(&scratch, &s3, "shutdown: { grace: 5m }")).await;
-    // A connection that is kept alive, and one that has sent nothing yet, are not under way.
+    // A kept-alive connection, and one that has sent nothing yet, have no request in flight.
     let client = process.client();
     assert_eq!(client.get("/data/none").send().await.status, 404);
     let silent = TcpStream::connect(process.addr.unwrap()).await.unwrap();

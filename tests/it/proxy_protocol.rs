@@ -1,4 +1,4 @@
-//! Load balancers that say who their client is (PROXY protocol), and those who only pretend to be one.
+//! PROXY protocol: load balancers that name their client, and clients that pretend to be one.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,18 +16,18 @@ use crate::support::{Authority, FakeS3, Object, Process, Scratch, TestProxy, tls
 const GET: &str = "GET /data/k HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const V1: &[u8] = b"PROXY TCP4 10.1.2.3 10.0.0.1 56324 443\r\n";
 
-/// Version 2 with this command, family and payload.
+/// Returns a version 2 header with this command, family and payload.
 fn v2(command: u8, family: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
     [b"\r\n\r\n\0\r\nQUIT\n", &[command, family][..], &length, payload].concat()
 }
 
-/// The payload of TCP over IPv4 from 10.1.2.`last`, with these TLVs.
+/// Returns the payload of TCP over IPv4 from 10.1.2.`last`, with these TLVs.
 fn v4(last: u8, tlvs: &[u8]) -> Vec<u8> {
     [&[10, 1, 2, last, 10, 0, 0, 1, 0xdc, 0x04, 0x01, 0xbb], tlvs].concat()
 }
 
-/// A proxy that believes what 127.0.0.1 says, and nobody else.
+/// Starts a proxy that trusts PROXY headers from 127.0.0.1 only.
 async fn setup(change: impl FnOnce(&mut hotset::config::Config)) -> (FakeS3, TestProxy) {
     let s3 = FakeS3::start().await;
     s3.put("data", "k", Object::bytes("content"));
@@ -48,7 +48,7 @@ async fn connect(from: &str, to: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends these pieces from an address, and reads all that comes.
+/// Sends these pieces from an address, and returns everything received.
 async fn send(from: &str, to: SocketAddr, pieces: &[&[u8]]) -> String {
     let mut stream = connect(from, to).await;
     for piece in pieces {
@@ -166,7 +166,7 @@ async fn r32_it_comes_before_tls() {
     assert!(answer.ends_with("\r\n\r\ncontent"), "{answer}");
 }
 
-/// A proxy of its own process, with TLS, whose clients' certificates are asked for.
+/// In a process of its own, with TLS and client certificates.
 #[tokio::test]
 async fn the_log_names_the_client_and_its_certificate_and_says_https() {
     let (scratch, s3) = (Scratch::new(), FakeS3::start().await);

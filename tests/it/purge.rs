@@ -1,4 +1,4 @@
-//! A purge forgets what is known and ends the blocks (R28), at once and for good (R11).
+//! A purge invalidates metadata and blocks (R28), at once and for good (R11).
 
 use hotset::cache::{DiskConfig, Freshness, KeyGlob, Scope};
 use hotset::config::units::ByteSize;
@@ -35,7 +35,7 @@ impl TestProxy {
     }
 }
 
-/// Reads every object, right, and says which of them came from the cache.
+/// Reads and checks every object; returns which of them came from the cache.
 async fn hits(s3: &FakeS3, client: &Client) -> [bool; OBJECTS.len()] {
     let mut hits = [false; OBJECTS.len()];
     for (hit, (bucket, key)) in hits.iter_mut().zip(OBJECTS) {
@@ -52,7 +52,7 @@ fn put_all(s3: &FakeS3) {
     }
 }
 
-/// What each purge ends of [`OBJECTS`].
+/// Scopes of purges, and the [`OBJECTS`] that each covers.
 fn cases() -> [(Scope, [bool; OBJECTS.len()]); 9] {
     [
         (object("data", "a/1"), [true, false, false, false, false]),
@@ -84,7 +84,7 @@ async fn r28_a_purge_ends_the_blocks_of_what_it_names_and_of_nothing_else() {
         proxy.purge(scope.clone()).await;
         assert_eq!(hits(&s3, &client).await, ended.map(|ended| !ended), "{scope:?}");
         let count = ended.iter().filter(|ended| **ended).count() as u64;
-        // Fetched again, although nothing changed: the same ETag is no proof of the bytes here.
+        // Fetched again, although nothing changed: the same ETag does not prove that the cached bytes are right.
         assert_eq!(s3.bytes_sent() - sent, count * SIZE, "{scope:?}");
     }
 }
@@ -123,7 +123,7 @@ async fn r28_a_head_after_a_purge_brings_no_old_blocks_back() {
     }
 }
 
-/// Runs `work` with a hotset of its own on `path`, and ends everything of it.
+/// Runs `work` with a hotset of its own on `path`, and stops all of it.
 pub(crate) fn restarted(s3: &FakeS3, path: &str, work: impl AsyncFnOnce(&TestProxy)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -161,7 +161,7 @@ fn r28_blocks_on_disk_that_were_purged_do_not_come_back_with_a_restart() {
             let count = ended.iter().filter(|ended| **ended).count() as u64;
             let others = (OBJECTS.len() as u64 - count) * SIZE;
             let sent = s3.bytes_sent() - sent;
-            // Of a bucket's other objects it is asked what they are; their blocks are there.
+            // The bucket's other objects are confirmed by the origin; their blocks are still cached.
             assert!((count * SIZE..=count * SIZE + others).contains(&sent), "{scope:?}: {sent}");
         });
     }

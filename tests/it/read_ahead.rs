@@ -1,4 +1,4 @@
-//! Reads ahead of clients that read an object by several requests.
+//! Read-ahead for clients that read an object by several requests.
 
 use bytes::Bytes;
 use http::Method;
@@ -24,14 +24,14 @@ async fn read(client: &Client, key: &str, object: &Object, start: u64, length: u
     assert!(answer.body == object.slice(start..start + length), "{key} {range}");
 }
 
-/// Waits until the origin was asked for the bytes at `offset`, and is done with it.
+/// Waits until the bytes at `offset` were requested from the origin, and all its requests are complete.
 async fn fetched(s3: &FakeS3, offset: u64) {
     let is_asked = |seen: &Seen| seen.range.as_ref().is_some_and(|range| range.contains(&offset));
     s3.wait_for(|seen| seen.iter().any(is_asked)).await;
     s3.wait_idle().await;
 }
 
-/// The least value of the metric of what became of bytes read ahead: other tests of this process count, too.
+/// Returns the metric of bytes read ahead with this outcome; other tests of this process add to it.
 async fn counted(proxy: &TestProxy, outcome: &str) -> f64 {
     proxy.metric(&format!("hotset_read_ahead_bytes_total{{outcome=\"{outcome}\"}}")).await
 }
@@ -117,7 +117,7 @@ async fn random_reads_of_large_objects_are_not_read_ahead_of() {
     assert!(sent <= 16 * asked, "{sent} bytes for {asked}");
 }
 
-/// A file whose end says that so many bytes before it are metadata.
+/// Makes a Parquet file whose trailer announces `metadata` bytes of metadata before it.
 fn parquet(size: usize, metadata: u32) -> Object {
     let mut bytes = Object::random(size as u64, 5).all().to_vec();
     let (_, trailer) = bytes.split_last_chunk_mut::<8>().unwrap();

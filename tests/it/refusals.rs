@@ -1,4 +1,4 @@
-//! 412 and 416 (R33): given only by metadata that the origin confirmed after the request arrived.
+//! 412 and 416 (R33): sent only by metadata that the origin confirmed after the request arrived.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::support::*;
 
 const SIZE: u64 = 100_000;
 
-/// The default rule keeps metadata for 60 s; one object in memory, which was then replaced past hotset by a longer one.
+/// Starts hotset with the default ttl of 60 s; its one object in memory was then replaced at the origin by a longer
+/// one.
 async fn overwritten() -> (FakeS3, TestProxy, Client, Object) {
     let (s3, proxy, client) = setup().await;
     s3.put("data", "key", Object::random(SIZE, 1));
@@ -55,7 +56,7 @@ async fn r33_a_date_that_only_the_new_object_meets_is_met() {
     let (s3, _proxy, client) = setup().await;
     s3.put("data", "key", Object::random(SIZE, 1).last_modified("Thu, 02 Jan 2025 00:00:00 GMT"));
     assert_eq!(client.get("/data/key").send().await.status, 200);
-    // Restored from a backup, with its date.
+    // Restored from a backup, with its old date.
     let old = Object::random(SIZE, 2).last_modified("Wed, 01 Jan 2020 00:00:00 GMT");
     s3.put("data", "key", old.clone());
     let date = "Wed, 01 Jan 2020 00:00:00 GMT";
@@ -83,7 +84,7 @@ async fn r33_a_refusal_that_the_origin_confirms_costs_one_head_each_and_no_bytes
         );
         assert_eq!((s3.requests().len(), heads(&s3)), (asked, asked), "{}", s3.describe());
     }
-    // Conditions that are met, and 304, need none.
+    // Conditions that are met, and 304, need no confirmation.
     let etag = s3.object("data", "key").unwrap().etag_value().unwrap().to_owned();
     for (name, status) in [("If-Match", 200), ("If-None-Match", 304)] {
         let answer = client.get("/data/key").header(name, &etag).send().await;
@@ -105,7 +106,7 @@ async fn r33_many_refused_at_once_share_the_next_head() {
     let first = ask().await;
     gate.wait_reached().await;
     let late = join_all((0..8).map(|_| ask())).await;
-    // Some round trips that need no origin: by then they have most likely been looked at.
+    // Some round trips that need no origin: by then they have most likely been read.
     for _ in 0..4 {
         assert_eq!(client.get("/data/%zz").send().await.status, 400);
     }
@@ -127,7 +128,7 @@ async fn r33_what_was_asked_before_the_request_arrived_refuses_nobody() {
     gate.wait_reached().await;
     let new = Object::random(2 * SIZE, 2);
     s3.put("data", "key", new.clone());
-    // It joins the answer that is on its way, by which the object has another ETag.
+    // It joins the request in flight, whose response has another ETag.
     let late = client.get("/data/key").header("If-Match", new.etag_value().unwrap()).start(0).await;
     for _ in 0..4 {
         assert_eq!(client.get("/data/%zz").send().await.status, 400);
@@ -154,7 +155,7 @@ async fn r33_without_an_answer_from_the_origin_it_is_503_and_not_a_refusal() {
             assert_eq!(refused.status, 503, "{}", refused.text());
             let refused = client.get("/data/key").range("bytes=100000-").send().await;
             assert_eq!(refused.status, 503, "{}", refused.text());
-            // What is known still answers who is not refused.
+            // Stale metadata still answers readers that are not refused.
             assert_eq!(client.get("/data/key").send().await.status, 200);
         }
     }

@@ -1,4 +1,5 @@
-//! Buckets in other regions than the configured one: found by what the origin answers, remembered, and unseen by clients.
+//! Buckets in other regions than the configured one: found by the origin's responses, remembered, and transparent to
+//! clients.
 
 use hotset::auth::AuthMode;
 use hotset::config::Config;
@@ -18,7 +19,7 @@ const ALL: [Tells; 5] = [
     Tells::IllegalLocation,
 ];
 
-/// An endpoint with a region in its name, whose regions all have the origin's address.
+/// Sets an endpoint with a region in its name; all its regions have the origin's address.
 fn regional(config: &mut Config, s3: &FakeS3) {
     config.origin.endpoint = format!("http://s3.us-east-1.storage.test:{}", s3.addr().port());
     config.origin.addresses = vec![s3.addr().ip()];
@@ -34,7 +35,7 @@ async fn start(tells: Tells) -> (FakeS3, TestProxy) {
     (s3, proxy)
 }
 
-/// Whether a request is signed with our keys for the region of its host, or where hosts do not matter for the bucket's.
+/// Whether a request is signed with our keys for this region.
 fn is_signed_for(seen: &Seen, region: &str) -> bool {
     seen.header("authorization") == our_signature_for(seen, region).0
 }
@@ -43,7 +44,8 @@ fn host(seen: &Seen) -> &str {
     seen.header("host").split(':').next().unwrap_or_default()
 }
 
-/// Sends a request twice: the first is answered after one more to the origin, or two; the second after one.
+/// Sends a request twice: the first is answered after one or two further requests to the origin, the second after
+/// none.
 async fn learns(tells: Tells, method: Method, target: &str, expected: u16) {
     let (s3, proxy) = start(tells).await;
     let client = proxy.client();

@@ -1,4 +1,4 @@
-//! The configuration changes while hotset serves: by SIGHUP, `hotset reload`, the API and a file that is replaced.
+//! Changes of the configuration while hotset serves: by SIGHUP, `hotset reload`, the API and a replaced file.
 
 #![allow(clippy::float_cmp, reason = "metrics that are whole numbers")]
 
@@ -15,14 +15,14 @@ const HIT: &str = "hotset; hit";
 const FAILURES: &str = "hotset_config_reloads_total{result=\"failure\"}";
 const SUCCESSES: &str = "hotset_config_reloads_total{result=\"success\"}";
 
-/// A server with a file that can be written anew.
+/// A server with a configuration file that can be rewritten.
 pub struct Reloading {
     pub scratch: Scratch,
     pub s3: FakeS3,
     pub process: Process,
 }
 
-/// A configuration on free ports in front of `s3`, which is not looked at; `more` are further keys.
+/// Returns a configuration with free ports in front of `s3`, whose file is not watched; `more` are further keys.
 pub fn text(s3: &FakeS3, more: &str) -> String {
     format!(
         "reload: null\nlisten: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
@@ -43,7 +43,7 @@ impl Reloading {
         self.scratch.file("hotset.yaml", &text(&self.s3, more));
     }
 
-    /// `hotset reload`: its exit code, what it printed, and its errors.
+    /// Runs `hotset reload`; returns its exit code, its output and its errors.
     fn reload_by_command(&self, more: &[&str]) -> (i32, String, String) {
         let (file, admin) =
             (self.scratch.path("hotset.yaml"), format!("http://{}", self.process.admin));
@@ -59,7 +59,7 @@ impl Reloading {
         report
     }
 
-    /// `limits.requests` as it is in force.
+    /// Returns `limits.requests` as it is in force.
     pub async fn requests_limit(&self) -> u64 {
         let (_, stats) = Api::new(self.process.admin).get("/api/v1/stats").await;
         let limits = stats["limits"].as_array().unwrap();
@@ -67,7 +67,7 @@ impl Reloading {
         requests["limit"].as_u64().unwrap()
     }
 
-    /// A read of the object, right; its `Cache-Status`.
+    /// Reads and checks the object; returns its `Cache-Status`.
     async fn read(&self) -> String {
         let read = self.process.client().get("/data/k").send().await;
         assert_eq!((read.status.as_u16(), read.complete), (200, true), "{}", read.text());
@@ -196,7 +196,7 @@ async fn a_file_that_is_replaced_is_reloaded_and_so_is_a_config_map_that_is_swap
     std::fs::rename(scratch.path("next"), scratch.path("hotset.yaml")).unwrap();
     process.logged("limits.requests: 104 -> 105 (live)").await;
     assert_eq!(process.metric(FAILURES).await, 1.0, "a wrong file is tried once");
-    // It is counted after the line is written.
+    // The reload is counted after the line is written.
     process.wait_for_metric(SUCCESSES, |count| count > 2.5).await;
 }
 
@@ -225,14 +225,14 @@ async fn r7_a_stricter_rule_holds_for_what_is_cached_at_once() {
 async fn r11_what_becomes_immutable_is_confirmed_once_before_it_is_served_for_ever() {
     let server = Reloading::start(&rule("{ ttl: 1h }")).await;
     server.read().await;
-    // Nobody says so: for an hour the old one may be served.
+    // Nothing invalidates the object: for an hour the old one may be served.
     server.s3.put("data", "k", Object::random(100_000, 2));
     assert_eq!(server.process.client().get("/data/k").send().await.header("cache-status"), HIT);
     server.reload(&rule("immutable")).await;
     server.read().await;
     let asked = server.s3.requests().len();
     assert_eq!(server.read().await, HIT);
-    // A reload that leaves the rule as it is asks for nothing.
+    // A reload that leaves the rule unchanged revalidates nothing.
     server.reload(&format!("{}\nwarm: {{ reads: 2 }}", rule("immutable"))).await;
     assert_eq!(server.read().await, HIT);
     assert_eq!(server.s3.requests().len(), asked);
@@ -297,12 +297,12 @@ async fn the_admin_token_follows() {
     assert_eq!(two.get("/api/v1/config").await.0, 200);
 }
 
-/// Objects that are read while the configuration changes.
+/// Number of objects that are read while the configuration changes.
 const OBJECTS: u64 = 8;
 const READERS: u64 = 6;
 const RELOADS: u64 = 200;
 
-/// What the configuration becomes at a reload; each is valid, and none may fail a read.
+/// Returns the `n`th configuration to reload; each is valid, and none may make a read fail.
 fn variant(n: u64) -> String {
     let freshness = ["{ ttl: 1h }", "revalidate", "bypass", "immutable", "{ ttl: 10ms }"];
     let freshness = freshness[usize::try_from(n % 5).unwrap()];
@@ -337,7 +337,7 @@ async fn no_request_fails_in_200_reloads_under_load() {
         }
         let report = server.reload(&variant(n)).await;
         assert_eq!(report["restart_needed"], false, "{report}");
-        // Some reads meet each of them.
+        // Some reads happen under each configuration.
         readers.one_more().await;
     }
     let reads = readers.count();

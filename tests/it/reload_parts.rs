@@ -1,4 +1,4 @@
-//! Authorisation, identities, certificates and receivers of events change while hotset serves.
+//! Changes of authorization, identities, certificates and event receivers while hotset serves.
 
 #![allow(clippy::float_cmp, reason = "metrics that are whole numbers")]
 
@@ -58,7 +58,7 @@ async fn r20_another_identities_file_is_used_at_once_and_a_wrong_one_changes_not
     assert_eq!((status("ONE").await, status("TWO").await), (200, 403));
     server.reload(&auth(&identities("two.yaml", "TWO"))).await;
     assert_eq!((status("ONE").await, status("TWO").await), (403, 200));
-    // Settings that leave the file as it is do not read it anew.
+    // A reload that names the same file does not read it again.
     std::fs::write(scratch.path("two.yaml"), "identities: [").unwrap();
     let more = "auth: { mode: verify, region: eu-west-1, identities: ";
     server.reload(&format!("{more}'{}' }}", scratch.path("two.yaml"))).await;
@@ -153,10 +153,10 @@ async fn r26_a_queue_is_received_from_as_soon_as_it_is_configured_and_no_longer_
     let told = sqs.send(event);
     sqs.until("a message to be deleted", told, |(_, is_deleted)| is_deleted).await;
     assert_eq!(server.process.metric("hotset_events_trusted").await, 1.0);
-    // Another key of it, the same rules: trust stays.
+    // Another key of the receiver, the same rules: trust stays.
     server.reload(&format!("{queue}\n{freshness}\nlimits: {{ requests: 99 }}")).await;
     assert_eq!(server.process.metric("hotset_events_trusted").await, 1.0);
-    // The other receiver goes on, and may not have told what this one would have.
+    // The other receiver continues; it may not have received what this one would have.
     server.reload(&format!("{}\n{freshness}", events(""))).await;
     server.process.wait_for_metric(up, f64::is_nan).await;
     server.process.wait_for_metric("hotset_events_trusted", |trusted| trusted == 0.0).await;

@@ -1,4 +1,4 @@
-//! An origin that fails is asked again, within bounds, from the byte where it broke off.
+//! Retries of failed requests to the origin, within bounds, from the byte at which they broke off.
 
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ async fn attempts_are_bounded() {
         let answer = client.get(&format!("/data/{key}")).send().await;
         assert!(answer.status == 503 || !answer.complete, "{key}: {}", answer.status);
         let asked = s3.count(|r| r.key == key);
-        // A head that came renews the bound once.
+        // A head that arrived renews the bound once.
         assert!((3..=4).contains(&asked), "{key}: {asked}");
     }
 }
@@ -149,7 +149,7 @@ async fn an_origin_that_fails_is_asked_a_tenth_more_than_usual_and_not_six_times
     assert!((101..=120).contains(&asked), "{asked} requests for 100 reads");
     let refused = "hotset_origin_retries_refused_total";
     assert!(proxy.metric(refused).await >= 80.0);
-    // What passes through is never sent again once it was answered.
+    // A passed-through request is never sent again once it was answered.
     s3.forget_requests();
     assert_eq!(client.get("/data?list-type=2").send().await.status, 503);
     assert_eq!(s3.requests().len(), 1);
@@ -264,7 +264,7 @@ async fn refusals_are_passed_on_and_not_retried() {
     assert_eq!(s3.count(|r| r.key == "missing"), 1);
 }
 
-/// Reads an object whose first answer is broken by `fault`, and returns where the second request began.
+/// Reads an object whose first response is broken by `fault`; returns the offset at which the second request began.
 async fn resumed(fault: Fault) -> u64 {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start_with(&s3, |config| {
@@ -290,7 +290,7 @@ async fn a_body_that_is_cut_is_resumed_where_it_broke_off() {
 
 #[tokio::test]
 async fn a_body_that_is_reset_is_resumed_where_it_broke_off() {
-    // Bytes under way may be lost with a reset.
+    // Bytes in flight may be lost with a reset.
     assert!(resumed(Fault::ResetAfter(300_000)).await <= 300_000);
 }
 

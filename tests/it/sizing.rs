@@ -1,4 +1,4 @@
-//! Sizes from the limits of the control groups that the real process runs in. Skipped where none can be made.
+//! Default sizes from the control group limits of the real process. Skipped where no group can be made.
 
 use crate::support::{FakeS3, LimitedGroup, Object, Process, Scratch, run};
 
@@ -60,14 +60,14 @@ async fn the_cache_shrinks_while_its_group_is_short_of_memory_and_grows_again() 
         let range = format!("bytes={}-{}", n * 4 * MIB, (n + 1) * 4 * MIB - 1);
         assert_eq!(client.get("/data/large").header("range", &range).send().await.status, 206);
     }
-    // Not one fetch under way any more, whose bytes would count.
+    // No fetch is in flight any more, whose bytes would count.
     process.wait_for_metric("hotset_in_flight_bytes", |bytes| bytes < 1.0).await;
     let before = process.metric("hotset_cache_bytes").await;
     let full = process.metric("hotset_cache_capacity_bytes").await;
     let mut others = Vec::new();
     while process.metric("hotset_cache_capacity_bytes").await >= full {
-        // Each was measured before the next one comes: what grows by more than is kept free between two measurements is
-        // beyond what shrinking can help.
+        // Each object is measured before the next one: growth by more than the reserve between two measurements
+        // cannot be helped by shrinking.
         let used = process.metric("hotset_memory_used_bytes").await;
         others.push(group.hold(8 * MIB));
         process

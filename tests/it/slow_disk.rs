@@ -1,4 +1,4 @@
-//! The device of a disk below a whole server, slowed down and counted: while it is slow, reads come from the origin, and no
+//! A whole server on a disk that is slowed down and counted: while it is slow, reads come from the origin, and no
 //! byte is read from it twice.
 
 use std::iter;
@@ -21,13 +21,13 @@ const LARGE: u64 = 16 * MIB;
 const RANGE: u64 = 64 * KIB;
 const READERS: u64 = 64;
 const READS: u64 = 8;
-/// Bytes a second.
+/// Rate of the slow device, in bytes a second.
 const SLOW: u64 = 4_000_000;
 const FROM_DISK: &str = "hotset; hit; detail=disk";
-/// Far more than any of these tests takes.
+/// Timeout of a test: far more than any of them takes.
 const WATCHDOG: Duration = Duration::from_mins(2);
 
-/// Runs a test on a runtime of its own: where a server spins, no timer of its runtime fires.
+/// Runs a test on a runtime of its own: if a server spins, no timer of its runtime fires.
 fn watched(test: impl Future<Output = ()> + Send + 'static) {
     let (ended, outcome) = mpsc::channel();
     let test = thread::spawn(move || {
@@ -41,7 +41,8 @@ fn watched(test: impl Future<Output = ()> + Send + 'static) {
     test.join().unwrap();
 }
 
-/// The defaults with a disk in `scratch`, memory for a few of the objects, and the device below the disk.
+/// Starts hotset with defaults, a disk in `scratch`, and memory for a few of the objects; also returns the disk's
+/// device.
 async fn start(scratch: &Scratch, s3: &FakeS3) -> (TestProxy, Arc<Throttle>) {
     let path = scratch.path("cache");
     let device = Throttle::below(Path::new(&path));
@@ -53,13 +54,13 @@ async fn start(scratch: &Scratch, s3: &FakeS3) -> (TestProxy, Arc<Throttle>) {
     (proxy.await, device)
 }
 
-/// Those that are read whole, and `large`, which memory has no room for.
+/// Puts the objects that are read whole, and `large`, which memory has no room for.
 fn put_objects(s3: &FakeS3) {
     (0..OBJECTS).for_each(|n| s3.put("data", &format!("o{n}"), Object::random(SIZE, n)));
     s3.put("data", "large", Object::random(LARGE, OBJECTS));
 }
 
-/// Reads one range of an object; returns whether the disk gave it.
+/// Reads one range of an object; returns whether it came from disk.
 async fn read_range(s3: &FakeS3, client: &Client, number: u64) -> bool {
     let key = format!("o{}", number % OBJECTS);
     let start = number / OBJECTS % (SIZE / RANGE) * RANGE;
@@ -80,7 +81,7 @@ async fn read_whole(s3: &FakeS3, client: &Client, key: &str) {
     assert!(answer.complete && answer.body == s3.object_bytes("data", key), "{key}");
 }
 
-/// Reads all objects until the origin is not asked any more.
+/// Reads all objects until the origin gets no more requests.
 async fn fill(s3: &FakeS3, proxy: &TestProxy) {
     for _ in 0..12 {
         s3.forget_requests();
@@ -100,7 +101,7 @@ async fn fill(s3: &FakeS3, proxy: &TestProxy) {
     panic!("not all of it got onto the disk: {}", s3.describe());
 }
 
-/// Counters of reads that a slow device refused, by reason.
+/// Returns the numbers of reads that a slow device refused, by reason.
 async fn refused(proxy: &TestProxy) -> [f64; 3] {
     let mut counts = [0.0; 3];
     for (count, reason) in counts.iter_mut().zip(["passed_by", "busy", "slow"]) {
@@ -109,7 +110,7 @@ async fn refused(proxy: &TestProxy) -> [f64; 3] {
     counts
 }
 
-/// 64 readers read ranges, while somebody asks whether the server is well; returns how many of them the disk gave.
+/// Runs 64 readers of ranges beside health checks; returns the number of ranges that came from disk.
 async fn crowd(s3: &Arc<FakeS3>, proxy: &TestProxy) -> u64 {
     let mut readers = tokio::task::JoinSet::new();
     for reader in 0..READERS {
@@ -146,7 +147,7 @@ fn r37_while_a_disk_is_slow_reads_come_from_the_origin_and_then_from_the_disk_ag
         let counts =
             format!("{from_disk} of {all}; {passed_by} passed by, {busy} busy, {slow} slow");
         assert!(!s3.requests().is_empty() && from_disk < all, "{counts}");
-        // A read of one block looks for it on two ways, and skips a device that is bypassed on both.
+        // A read of one block looks it up in two ways, and skips a bypassed device in both.
         let all = f64::from(u32::try_from(all).unwrap());
         assert!(passed_by <= all && busy + slow <= 2.0 * all, "{counts}");
         assert!(passed_by + busy + slow > 0.0, "{counts}");
@@ -169,7 +170,7 @@ fn r37_a_long_read_past_a_busy_disk_is_fetched_as_without_a_disk() {
         put_objects(&s3);
         let (proxy, device) = start(&scratch, &s3).await;
         fill(&s3, &proxy).await;
-        // One read that does not end, and there is no place for another.
+        // One read that does not end, and no slot for another.
         device.set_rate(Some(1));
         let mut number = 0;
         while device.waiting() == 0 {
@@ -197,7 +198,7 @@ fn a_sequential_read_from_disk_reads_each_byte_once() {
             read_whole(&s3, &proxy.client(), &key).await;
             let (read, size) =
                 (device.read_bytes() - before, s3.object("data", &key).unwrap().len());
-            // Each chunk has its checksum beside it.
+            // Each chunk is stored with its checksum.
             assert!(read <= size + size / 100, "{key}: {read} of {size}");
             from_disk += read;
         }

@@ -1,4 +1,4 @@
-//! Small reads of large objects cost the origin little more than their bytes, and readers that read on lose nothing.
+//! Small reads of large objects cost the origin little more than their bytes, and sequential readers lose nothing.
 
 use futures_util::future::join_all;
 use http::Method;
@@ -21,7 +21,7 @@ async fn read(client: &Client, key: &str, object: &Object, start: u64, length: u
     assert!(answer.body == object.slice(start..start + length), "{key} {range}");
 }
 
-/// The bytes that the origin sent since it was last asked for them, once it has sent all of them.
+/// Returns the bytes that the origin sent since the last call, once it has sent all of them.
 async fn sent(s3: &FakeS3) -> u64 {
     s3.wait_idle().await;
     let sent = s3.bytes_sent();
@@ -38,7 +38,8 @@ fn put_large(s3: &FakeS3, objects: u64) -> Vec<Object> {
     (0..objects).map(put).collect()
 }
 
-/// The bytes of 500 reads of 8 KiB at random offsets of so many objects, and those that the origin sent for them.
+/// Does 500 reads of 8 KiB at random offsets of `objects` objects; returns their bytes, and the bytes that the origin
+/// sent.
 async fn random_reads(objects: u64) -> (u64, u64) {
     const READS: u64 = 500;
     let (s3, _proxy, client) = setup().await;
@@ -71,7 +72,7 @@ async fn one_byte_costs_one_unit_wherever_it_lies() {
     for start in [0, 20 * MIB, 40 * MIB + 5, 61 * MIB - 1] {
         read(&client, "large0", &object, start, 1).await;
         assert_eq!(sent(&s3).await, UNIT, "{start}");
-        // All of the unit is there now.
+        // The whole unit is cached now.
         read(&client, "large0", &object, start - start % UNIT, UNIT).await;
         assert_eq!(sent(&s3).await, 0, "{start}");
     }
@@ -106,7 +107,7 @@ async fn who_reads_on_in_small_pieces_has_whole_blocks_fetched_soon() {
         read(&client, "large0", &object, at, READ).await;
     }
     s3.assert_each_byte_sent_once("data", "large0");
-    // 64 KiB and the rest of the first block; then a block each.
+    // 64 KiB and the rest of the first block; then one block each.
     assert_eq!(s3.requests().len(), 2 + 3, "{}", s3.describe());
     assert_eq!(sent(&s3).await, 4 * MIB);
 }
@@ -115,7 +116,7 @@ async fn who_reads_on_in_small_pieces_has_whole_blocks_fetched_soon() {
 async fn long_reads_and_small_objects_cost_no_more_requests_than_they_have_blocks() {
     let (s3, _proxy, client) = setup().await;
     let object = put_large(&s3, 1).remove(0);
-    // Aligned or not, in pieces of a block: a request each.
+    // Aligned or not, in pieces of a block: one request each.
     for offset in [0, 50 * MIB + 70_000] {
         for n in 0..16 {
             read(&client, "large0", &object, offset + n * MIB, MIB).await;
@@ -126,7 +127,7 @@ async fn long_reads_and_small_objects_cost_no_more_requests_than_they_have_block
     // A long one: to the end of its last block, in one request.
     read(&client, "large0", &object, 90 * MIB + 5, 3 * MIB).await;
     assert_eq!((s3.requests().len(), sent(&s3).await), (1, 4 * MIB));
-    // An object of one block: whole in one request; read in pieces, in one more than that.
+    // An object of one block: whole in one request; read in pieces, in one request more.
     let small = Object::random(700_000, 9);
     s3.put("data", "small", small.clone());
     let answer = client.get("/data/small").send().await;
@@ -158,7 +159,7 @@ async fn footer_and_column_chunks_cost_their_units() {
     assert!(sent * 10 <= asked * 13, "{sent} bytes for {asked}");
 }
 
-/// 64 clients that read at once, each at its own start: the first answers are held until all have asked.
+/// Runs 64 clients that read at once, each from its own start: the first responses are held until all have asked.
 async fn crowd(known: bool, starts: impl Fn(u64) -> u64) -> (FakeS3, TestProxy) {
     let (s3, proxy, client) = setup().await;
     let object = put_large(&s3, 1).remove(0);
@@ -192,7 +193,7 @@ async fn clients_at_one_unit_cost_it_once() {
 #[tokio::test]
 async fn clients_at_neighbouring_units_cost_each_byte_once() {
     for known in [false, true] {
-        // They overlap: each read ends in the next one's unit.
+        // The reads overlap: each ends in the next one's unit.
         let (s3, _proxy) = crowd(known, |n| 10 * MIB + (n + 1) * UNIT - 1).await;
         let sent = sent(&s3).await;
         assert!((65 * UNIT..=80 * UNIT).contains(&sent), "known: {known}: {sent}");

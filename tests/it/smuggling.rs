@@ -1,11 +1,12 @@
-//! What two servers in a row may read differently is refused, with S3's XML, and the connection ends (R29).
+//! Request smuggling: requests that two servers in a row may read differently are refused with S3's XML, and the
+//! connection ends (R29).
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{Client, FakeS3, Object, TestProxy, setup as bare_setup, within};
 
-/// A request that would do something if it were taken for one of its own.
+/// A request that would have an effect if it were read as one of its own.
 const SMUGGLED: &str = "DELETE /data/k HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 async fn setup() -> (FakeS3, TestProxy, Client) {
@@ -30,7 +31,7 @@ async fn assert_refused(bytes: &[u8]) {
     assert!(after > before, "{what}");
 }
 
-/// A PUT with these header lines and this body.
+/// Returns a PUT with these header lines and this body.
 fn put(fields: &str, body: &str) -> String {
     format!("PUT /data/new HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n{body}")
 }
@@ -187,7 +188,7 @@ async fn a_tunnel_is_refused() {
     assert!(answer.text().contains("<Code>MethodNotAllowed</Code>"), "{}", answer.text());
 }
 
-/// Whoever sends a good request and a bad one behind it gets both answers, in order, and the end.
+/// A client that pipelines a valid request and an invalid one gets both responses, in order, and the end.
 #[tokio::test]
 async fn r29_what_was_asked_before_a_refused_request_is_answered() {
     let (_s3, _proxy, client) = setup().await;
@@ -209,7 +210,7 @@ async fn r29_a_refused_head_is_answered_without_a_body() {
     assert!(answer.starts_with(b"HTTP/1.1 400 ") && answer.ends_with(b"\r\n\r\n"), "{answer:?}");
 }
 
-/// What is unusual, and means one thing only.
+/// Unusual but unambiguous requests are accepted.
 #[tokio::test]
 async fn r29_unusual_requests_that_are_right_still_pass() {
     let (s3, _proxy, client) = setup().await;
@@ -227,7 +228,7 @@ async fn r29_unusual_requests_that_are_right_still_pass() {
         ("GET /data/k HTTP/1.1\r\nHost: localhost\r\nX!#$%&'*+-.^_`|~9: b\r\n\r\n".to_owned(), 200),
         (put("Content-Length: 005\r\n", "abcde"), 200),
         (put(&format!("{many}Content-Length: 5\r\n"), "abcde"), 200),
-        // S3 takes no body in chunks, and the fake neither: its refusal shows that it was asked.
+        // S3 accepts no chunked body, nor does the fake: its refusal shows that the request reached it.
         (put("Transfer-Encoding: ChunKed\r\n", "5\r\nabcde\r\n0\r\n\r\n"), 501),
         (
             put("Transfer-Encoding: chunked\r\n", "3;a=\"b c\"\r\nabc\r\n02;\r\nde\r\n00\r\n\r\n"),
@@ -245,7 +246,7 @@ async fn r29_unusual_requests_that_are_right_still_pass() {
     }
 }
 
-/// However the bytes are cut, they are the same request.
+/// The bytes are the same request, however they are cut.
 #[tokio::test]
 async fn r29_a_request_may_come_byte_by_byte() {
     let (s3, proxy, _client) = setup().await;
@@ -267,7 +268,7 @@ async fn r29_a_request_may_come_byte_by_byte() {
     assert!(s3.complaints().is_empty(), "{:?}", s3.complaints());
 }
 
-/// HTTP/2 frames its bodies itself, and its library refuses what belongs to HTTP/1 (RFC 9113, section 8.2.2).
+/// HTTP/2 frames its bodies itself, and its library refuses headers of HTTP/1 connections (RFC 9113, section 8.2.2).
 #[tokio::test]
 async fn r29_connection_headers_over_http_2_are_refused() {
     let (_s3, proxy, _client) = setup().await;
@@ -292,7 +293,7 @@ enum Http2 {
     Refused,
 }
 
-/// Sends a GET with one more header, in frames of its own making: client libraries refuse to.
+/// Sends a GET with one more header, in frames made here: client libraries refuse to.
 async fn h2_get(proxy: &TestProxy, (name, value): (&str, &str)) -> Http2 {
     let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
         let length = u8::try_from(payload.len()).unwrap();

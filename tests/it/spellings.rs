@@ -1,5 +1,5 @@
-//! Keys that a server may take for others, names that servers reserve, and uploads that write more than they name:
-//! who may send them (R20, R21), and what they invalidate (R8).
+//! Keys that a server may take for others, reserved names, and uploads that write more than they name: their
+//! permissions (R20, R21), and what they invalidate (R8).
 
 use std::fmt::Write as _;
 
@@ -35,7 +35,7 @@ async fn r8_a_write_by_another_spelling_of_a_key_is_seen_by_the_next_read() {
         ("/data/x/../k", "k"),
         ("/data/a%5Cb", "a/b"),
         ("/data/a//b", "a/b"),
-        // Where it stays in its bucket.
+        // A path that stays in its bucket.
         ("/data/../k", "k"),
     ] {
         let path = format!("/data/{read_as}");
@@ -43,7 +43,7 @@ async fn r8_a_write_by_another_spelling_of_a_key_is_seen_by_the_next_read() {
         client.put(&path).body("old").send().await;
         assert_eq!(read(&client, &path).await, "old");
         assert_eq!(client.put(written).body("new").send().await.status, 200);
-        // As a server does that cleans paths.
+        // The effect on a server that normalizes paths.
         s3.put("data", read_as, Object::bytes("new"));
         assert_eq!(read(&client, &path).await, "new", "{written}");
     }
@@ -67,7 +67,7 @@ async fn r8_what_is_read_by_an_ambiguous_key_is_confirmed_each_time() {
         s3.put("data", key, Object::bytes("old"));
         let path = format!("/data/{key}");
         assert_eq!(read(&client, &path).await, "old");
-        // By a write of `k`, on a server that cleans paths.
+        // A write of `k`, on a server that normalizes paths.
         assert_eq!(client.put("/data/k").body("new").send().await.status, 200);
         s3.put("data", key, Object::bytes("new"));
         assert_eq!(read(&client, &path).await, "new", "{key}");
@@ -228,7 +228,7 @@ async fn r21_a_restore_goes_out_only_when_it_restores_in_place() {
         let answer = client.post("/data/k?restore").body(body).send().await;
         assert_eq!(answer.status, status, "{}", answer.text());
     }
-    // What the origin got of them ended before its body did.
+    // The bytes of them that the origin received ended before the body did.
     assert_eq!(s3.count(|r| !r.body.is_empty()), 0, "{}", s3.describe());
     s3.forget_requests();
     let days = "<RestoreRequest><Days>1</Days></RestoreRequest>";

@@ -1,4 +1,4 @@
-//! The shortest stories: miss, hit, write.
+//! The basic sequences: miss, hit, write.
 
 use crate::support::{Object, setup};
 

@@ -1,4 +1,4 @@
-//! An old answer instead of none (R14): only while the origin is not there, within a bound, and never after news.
+//! Stale responses (R14): only while the origin fails, within a bound, and never after an invalidation.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::support::{
 
 const STALE: &str = "hotset; hit; detail=stale-on-error";
 
-/// 60 s fresh, and 100 s more while the origin is down; one object in memory.
+/// Starts hotset with 60 s of freshness, and 100 s more while the origin is down; one object is in memory.
 async fn setup() -> (FakeS3, TestProxy, Client, Object) {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start_with(&s3, |config| {
@@ -30,7 +30,7 @@ async fn setup() -> (FakeS3, TestProxy, Client, Object) {
     (s3, proxy, client, object)
 }
 
-/// Lets that much time pass at once, for ages; nothing may be under way.
+/// Advances the clock by this many seconds, for ages; no request may be in flight.
 async fn pass(seconds: u64) {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(seconds)).await;
@@ -88,7 +88,7 @@ async fn r14_a_denial_or_an_absence_drops_the_stale_object() {
     for (status, code) in [(403, "AccessDenied"), (401, "Unauthorized"), (404, "NoSuchKey")] {
         let (s3, _proxy, client, _) = setup().await;
         pass(61).await;
-        // A HEAD is told that it is so, and a GET why.
+        // A HEAD gets the status, and a GET the error code.
         s3.fault(Matcher::any(), Times(2), Fault::Status(status, code));
         assert_eq!(client.get("/data/key").send().await.status.as_u16(), status);
         s3.go_down().await;
@@ -113,14 +113,14 @@ async fn r14_a_write_whose_outcome_is_unknown_drops_the_stale_object() {
     s3.go_down().await;
     assert_eq!(client.get("/data/key").send().await.status, 503);
     s3.come_back().await;
-    // What is learned while the key is suspect is not served instead of an answer either.
+    // Metadata learned after a write of unknown outcome is not served stale either.
     assert_eq!(client.get("/data/key").send().await.text(), "new");
     s3.go_down().await;
     assert_eq!(client.get("/data/key").send().await.status, 503);
 }
 
-/// Two objects that are stale, and an origin that takes HEADs and does not answer them before the gate opens. `other` is
-/// as old as `key`; `young` was learned 30 s later.
+/// Two stale objects, and an origin that accepts HEADs and does not answer them before the gate opens. `other` is as
+/// old as `key`; `young` was learned 30 s later.
 struct Hanging {
     s3: FakeS3,
     proxy: TestProxy,
@@ -161,7 +161,7 @@ impl Hanging {
         (answer.text(), answer.header("cache-status").to_owned())
     }
 
-    /// A read that is under way: its HEAD has reached the origin.
+    /// Begins a read, and waits until its HEAD has reached the origin.
     async fn begin(&self, request: Request) -> JoinHandle<Response> {
         let before = self.s3.requests().len();
         let reader = tokio::spawn(request.send());
@@ -188,7 +188,7 @@ async fn r14_while_the_origin_hangs_a_stale_object_is_served_and_what_it_answers
     assert_eq!(it.s3.count(|seen| seen.method == Method::HEAD), 1, "{}", it.s3.describe());
 }
 
-/// `young` may be served, and is, which takes as long as whoever must not be served what is old would have waited.
+/// `young` may be served stale; meanwhile the readers that must not be served stale have time to fail the test.
 #[tokio::test]
 async fn r14_who_wants_the_state_of_now_waits_for_it() {
     let it = Hanging::after(61 + 30, |_| {}).await;
@@ -263,7 +263,7 @@ async fn r14_once_the_origin_is_known_to_fail_a_stale_object_is_served_without_a
 async fn r14_stale_while_revalidate_serves_at_once_and_asks_once() {
     let swr = |config: &mut Config| {
         config.rules[0].max_stale = None;
-        // Nobody waits so long.
+        // No reader waits that long.
         config.rules[0].stale_after = HumanDuration::secs(3600);
         config.rules[0].stale_while_revalidate = Some(HumanDuration::secs(100));
     };

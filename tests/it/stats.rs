@@ -1,4 +1,4 @@
-//! The routes of the admin API that show the server: the snapshot and the effective configuration.
+//! The admin API's routes about the server: the snapshot and the effective configuration.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -119,7 +119,7 @@ async fn without_a_token_only_the_page_of_this_port_may_steer() {
         let purge = purge.header("content-type", "application/json").body(r#"{"bucket":"data"}"#);
         assert_eq!(purge.send().await.status, status, "{origin}");
     }
-    // A name that another site made point to this machine is its origin, too.
+    // A name that another site made point to this machine is its origin, too (DNS rebinding).
     let rebound = client.request(Method::POST, "/api/v1/purge").header("host", "evil.example");
     let rebound = rebound.header("origin", "http://evil.example");
     let rebound = rebound.header("content-type", "application/json");
@@ -152,7 +152,7 @@ async fn they_are_as_closed_as_the_rest_of_the_api() {
     }
 }
 
-/// What stands before the values of `hotset stats --once`; the values are those of this machine.
+/// Labels of `hotset stats --once` without the values, which depend on the machine.
 const HEADS: &str = "hotset VERSION, up
 ||requests|  hit|  partial|  miss|  passed through|bytes|  memory|  disk|  origin|  passed through|hit ratio|  of bytes
 |saved|first byte|last byte|under way||origin|endpoint|state|addresses|requests|received|first byte|outcomes|failures
@@ -190,7 +190,7 @@ async fn hotset_stats_shows_a_running_server_once_and_as_json() {
         true => "hotset VERSION, up".to_owned(),
         false => line.chars().take(16).collect::<String>().trim_end().to_owned(),
     };
-    // Only with a limit of a control group.
+    // Only with a control group limit.
     let lines = out.lines().filter(|line| !line.starts_with("memory of the process"));
     let heads: Vec<_> = lines.map(head).collect();
     assert_eq!(heads.join("|"), HEADS.replace('\n', ""), "{out}");

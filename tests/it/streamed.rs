@@ -1,4 +1,4 @@
-//! What may not be stored streams through, at one request to the origin for each read (R2, R13).
+//! Responses that may not be stored stream through, at one origin request for each read (R2, R13).
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn setup(freshness: Freshness) -> (FakeS3, TestProxy, Client) {
     (s3, proxy, client)
 }
 
-/// Lets that much time pass at once, for ages; nothing may be under way.
+/// Advances the clock by this many seconds, for ages; no request may be in flight.
 async fn pass(seconds: u64) {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(seconds)).await;
@@ -51,7 +51,7 @@ async fn r13_what_may_not_be_stored_is_one_request_a_read_at_every_ttl() {
     }
 }
 
-/// Nor does reading it often put that off.
+/// Frequent reads do not change that either.
 #[tokio::test]
 async fn r13_what_is_read_at_least_hourly_is_never_asked_for_twice() {
     for (what, change) in KINDS {

@@ -1,4 +1,4 @@
-//! The hotset of one life of the model, and what it is told of a version.
+//! The hotset of one round of the model, and the events that it receives.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 
 use crate::support::TestProxy;
 
-/// hotset on a runtime of its own, so that all of it ends with that.
+/// hotset on a runtime of its own, which ends with everything of it.
 pub struct Server {
     pub proxy: Arc<TestProxy>,
     runtime: Runtime,
@@ -21,7 +21,7 @@ impl Server {
         Self { proxy: Arc::new(started.await.unwrap()), runtime }
     }
 
-    /// As SIGTERM does it, and with the process.
+    /// Stops the server as SIGTERM does, and with it everything that a process would lose.
     pub async fn end(self) {
         let mut proxy = Arc::into_inner(self.proxy).expect("nobody else has it any more");
         proxy.begin_shutdown();
@@ -31,7 +31,7 @@ impl Server {
     }
 }
 
-/// What S3 says of a version; without an `ETag` it was removed.
+/// Returns S3's event for a version; `None` as `ETag`: the object was removed.
 pub fn event(key: &str, etag: Option<&str>, index: usize) -> String {
     let (name, etag) = match etag {
         Some(etag) => ("ObjectCreated:Put", format!(r#","eTag":{etag}"#)),

@@ -1,7 +1,7 @@
-//! Pairs of a write through one replica and a read through another, while replicas are killed, frozen and started anew.
+//! Pairs of a write through one replica and a read through another, while replicas are killed, frozen and restarted.
 //!
-//! The property: no read that begins after a write was answered, or an event was acknowledged, returns anything older,
-//! under whichever rule and through whichever replica. `HOTSET_PEERS_SECONDS` says for how long.
+//! The property: no read that begins after a write was answered, or an event was acknowledged, returns an older
+//! version, under any rule and through any replica. `HOTSET_PEERS_SECONDS` sets the duration.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,12 +20,12 @@ use crate::support::{Client, FakeS3, Object, lock};
 const REPLICAS: usize = 3;
 const WORKERS: u64 = 6;
 const KEYS: usize = 4;
-/// A frozen replica answers when it goes on.
+/// Request timeout: a frozen replica answers only when it is thawed.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What the workers share.
+/// State shared by the workers.
 struct Shared {
-    /// Of the replicas that run, frozen ones too.
+    /// Clients of the running replicas, frozen ones included.
     clients: Mutex<Vec<Option<Ports>>>,
     s3: Arc<FakeS3>,
     stop: AtomicBool,
@@ -33,11 +33,11 @@ struct Shared {
     hits: AtomicU64,
 }
 
-/// Of one replica.
+/// Client and webhook of one replica.
 #[derive(Clone)]
 struct Ports {
     client: Client,
-    /// Where it receives events, if its rule goes by them.
+    /// Client of its webhook, if its rule uses events.
     webhook: Option<Client>,
 }
 
@@ -55,7 +55,7 @@ impl Shared {
         running[random.gen_range(0..running.len())].clone()
     }
 
-    /// Writes past the replicas, and tells one of them. `false`: nobody acknowledged it.
+    /// Writes directly to the origin, and sends one replica the event. Returns `false` if nobody acknowledged it.
     async fn write_past(&self, random: &mut StdRng, key: &str, version: u64) -> bool {
         let object = Object::bytes(version.to_string());
         let etag = object.etag_value().map(ToOwned::to_owned);
@@ -94,7 +94,7 @@ async fn work(shared: Arc<Shared>, worker: u64) {
             shared.write_past(&mut random, &name, version).await
         } else {
             let put = to.client.put(&path).body(version.to_string()).try_send();
-            // Without a limit: what was not answered may happen later.
+            // Without a timeout: a write that was not answered may take effect later.
             put.await.is_ok_and(|answer| answer.status == 200)
         };
         if answered {
@@ -156,7 +156,7 @@ async fn chaos(rule: &str, seed: u64) {
         if random.gen_bool(0.6) {
             frozen += 1;
             replicas.at(index).freeze();
-            // Not an event that could be waited for: how long it stands still is what is tried.
+            // There is no event to wait for: the time that it stands still is what is tested.
             tokio::time::sleep(Duration::from_millis(random.gen_range(20..1800))).await;
             replicas.at(index).thaw();
         } else {

@@ -1,4 +1,4 @@
-//! Replicas that do not hear each other as they should: cut off, frozen, too slow, refused, hostile.
+//! Failures between replicas: network partitions, frozen, slow or unauthorized replicas, malicious messages.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::support::{Api, Fault, Gate, Matcher, Object, Times, within};
 
 const BYPASS: &str = "hotset; fwd=bypass";
 
-/// Reads until the answer comes from memory alone.
+/// Reads until the response comes from memory alone.
 async fn until_hit(replicas: &Replicas, index: usize, key: &str) {
     let known = async { while replicas.get(index, key).await.header("cache-status") != HIT {} };
     within("a hit", known).await;
 }
 
-/// Both replicas take each other for gone, and go by their rules.
+/// Waits until both replicas consider each other gone, and go by their rules.
 async fn cut_off(replicas: &Replicas) {
     for index in 0..2 {
         replicas.relays[index].set(Passes::Nothing);
@@ -36,7 +36,7 @@ async fn r8_a_replica_that_took_the_writer_for_gone_is_waited_for_when_it_can_be
     replicas.know("k", &Object::random(3000, 1)).await;
     cut_off(&replicas).await;
     until_hit(&replicas, 1, "k").await;
-    // The first one reaches the second with questions alone, and is not reached by it.
+    // The first replica reaches the second with leases alone, and is not reached by it.
     replicas.relays[1].set(Passes::Questions);
     replicas.wait_for(0, "gone", 0).await;
     let put = replicas.client(0).put("/data/k").body("new").send();
@@ -62,7 +62,7 @@ async fn r11_a_replica_that_stood_still_while_another_began_serves_nothing_old()
     replicas.take(0).kill();
     replicas.wait_for(1, "gone", 1).await;
     until_hit(&replicas, 1, "k").await;
-    // Nobody is waited for, and what it knows is served by the rules.
+    // Nobody waits for the frozen replica, and its cached objects are served by the rules.
     replicas.at(1).freeze();
     replicas.spawn(0).await;
     replicas.wait_for(0, "gone", 1).await;
@@ -85,7 +85,7 @@ async fn r27_a_list_through_another_replica_has_what_was_written() {
     let list = || replicas.client(1).get(path).send();
     let known = async { while list().await.header("cache-status") != HIT {} };
     within("the list to be known", known).await;
-    // Its answer is held until others have heard of it, and they do not hear that it has ended.
+    // Its response is held until others have heard of the write, and they do not hear that it has ended.
     let gate = Gate::new();
     replicas.s3.fault(Matcher::put("logs/2"), Times(1), Fault::HoldHeader(gate.clone()));
     let put = tokio::spawn(replicas.client(0).put("/data/logs/2").body("x").send());
@@ -117,7 +117,7 @@ async fn r11_of_more_than_a_queue_holds_a_replica_confirms_each_object_once() {
     let (status, done) = api.post("/api/v1/purge", r#"{"keys":["s3://data/k"]}"#).await;
     assert_eq!(status, 200, "{done}");
     assert_eq!(done["unreachable_replicas"][0], replicas.address(1), "{done}");
-    // 32 MiB are the most that waits.
+    // Messages of up to 32 MiB are queued.
     let keys: Vec<_> = (0..900).map(|n| format!("\"s3://data/{n:0>1000}\"")).collect();
     let many = format!("{{\"keys\":[{}]}}", keys.join(","));
     let mut given_up = 0;
@@ -176,7 +176,7 @@ async fn r11_as_long_as_a_name_of_replicas_is_not_found_every_read_asks_the_orig
         assert_eq!(replicas.get(0, "k").await.header("cache-status"), REVALIDATED);
     }
     replicas.take(0).kill();
-    // By its own name a replica is found, and so all that began before it are.
+    // A replica that finds its own name has found all that began before it.
     replicas.peers = Some("localhost:PORT".replace("PORT", port(replicas.address(0))));
     replicas.spawn(0).await;
     until_hit(&replicas, 0, "k").await;
@@ -186,7 +186,7 @@ fn port(address: &str) -> &str {
     address.rsplit_once(':').expect("a port").1
 }
 
-/// Answers every connection so, and reads what comes.
+/// Sends every connection `head`, then `repeated` again and again, and discards what it receives.
 async fn answers(listener: TcpListener, head: &'static [u8], repeated: &'static [u8]) {
     loop {
         let Ok((mut stream, _)) = listener.accept().await else { return };
@@ -253,7 +253,7 @@ async fn what_is_sent_with_the_token_is_bounded_and_breaks_nothing() {
         (of(r#"{"begin":{"write":1}}"#), 400),
         (of(r#""unknown""#), 400),
         (r#"{"session":-1}"#.to_owned(), 400),
-        // Names that are none, numbers at the end of their range: it does not know what was meant, and confirms.
+        // Invalid names, numbers at the end of their range: the replica cannot know what was meant, and revalidates.
         (of(r#"{"begin":{"write":1,"objects":[["no/bucket","k"]],"buckets":[]}}"#), 200),
         (of(r#"{"purge":{"scopes":[{"object":["no/bucket","k"]}]}}"#), 200),
         (of(r#"{"event":{"source":"nobody","body":"{"}}"#), 200),

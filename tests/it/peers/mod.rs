@@ -1,4 +1,4 @@
-//! Replicas that tell each other what they invalidate (`cluster.peers`): real processes, killed, frozen and started anew.
+//! Replicas that send each other their invalidations (`cluster.peers`): real processes, killed, frozen and restarted.
 
 mod chaos;
 mod faults;
@@ -67,7 +67,7 @@ async fn r8_while_a_write_is_under_way_others_ask_the_origin() {
     let body = new.all();
     let writing = tokio::spawn(async move { client.put("/data/k").body(body).send().await });
     gate.wait_reached().await;
-    // The origin has it, and its answer has not come.
+    // The origin has the request, and its response has not arrived.
     let read = replicas.get(1, "k").await;
     assert!(read.body == new.all() || read.body == old.all());
     assert_ne!(read.header("cache-status"), HIT);
@@ -102,7 +102,7 @@ async fn r26_an_event_that_one_replica_receives_is_applied_and_proof_at_all() {
     }
     took.sort_unstable();
     println!("an event until all have applied it: median {:?}, p99 {:?}", took[50], took[98]);
-    // The rest is this machine's load.
+    // The rest is due to the load of this machine.
     assert!(took[50] < Duration::from_millis(50), "{took:?}");
 }
 
@@ -158,10 +158,10 @@ async fn r8_what_a_frozen_replica_knew_is_not_served_when_it_goes_on() {
         let frozen = (turn % 3) as usize;
         let (writer, client) = ((frozen + 1) % 3, replicas.client(frozen));
         replicas.at(frozen).freeze();
-        // It is answered although the frozen one cannot.
+        // The write is answered although the frozen replica cannot confirm.
         let put = replicas.client(writer).put(&format!("/data/{key}")).body("new").send().await;
         assert_eq!(put.status, 200);
-        // It is asked before it goes on, and so as soon as it does.
+        // The read is sent before the replica is thawed, so it is the first to be served.
         let reading = tokio::spawn(async move { client.get(&format!("/data/{key}")).send().await });
         if turn % 2 == 1 {
             replicas.wait_for(writer, "gone", 1).await;
@@ -172,7 +172,7 @@ async fn r8_what_a_frozen_replica_knew_is_not_served_when_it_goes_on() {
     }
 }
 
-/// Invalidations of a replica that another one did not take in time.
+/// Returns the number of a replica's invalidations that another one did not confirm in time.
 async fn late(replica: &Process) -> String {
     replica.metric("hotset_peer_invalidations_total{result=\"late\"}").await.to_string()
 }
@@ -251,7 +251,7 @@ async fn r8_a_write_that_a_killed_replica_had_sent_is_of_unknown_outcome_to_all(
     assert!(within("the write", writing).await.unwrap().is_err());
     replicas.wait_for(1, "gone", 1).await;
     for version in 0..3 {
-        // It may happen whenever the origin likes.
+        // It may take effect at the origin at any time.
         let object = Object::random(1000, 10 + version);
         replicas.s3.put("data", "k", object.clone());
         assert!(replicas.get(1, "k").await.body == object.all(), "{version}");

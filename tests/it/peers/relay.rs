@@ -1,4 +1,4 @@
-//! A network between replicas that a test may cut: what goes to a replica's admin port goes through here.
+//! A network between replicas that a test can cut: everything sent to a replica's admin port passes through it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// What is passed on; the rest waits.
+/// Traffic that a relay passes on; the rest waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passes {
     All,
-    /// Questions and their answers, and no messages.
+    /// Lease requests and their responses, but no messages.
     Questions,
     Nothing,
 }
 
-/// In front of one replica.
+/// A relay in front of one replica.
 pub struct Relay {
     passes: watch::Sender<Passes>,
     answers: Arc<AtomicU64>,
@@ -26,7 +26,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Listens at an address, and passes on to another one.
+    /// Listens at an address, and forwards to another one.
     pub fn start(listener: TcpListener, to: SocketAddr) -> Self {
         let passes = watch::Sender::new(Passes::All);
         let answers = Arc::new(AtomicU64::new(0));
@@ -46,7 +46,7 @@ impl Relay {
         self.passes.send_replace(passes);
     }
 
-    /// Answers to questions so far.
+    /// Returns the number of responses to lease requests so far.
     pub fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Several real hotset processes in front of one origin, which know each other by `cluster.peers`.
+//! Several real hotset processes in front of one origin, connected by `cluster.peers`.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ pub const TOKEN: &str = "a-token-for-peers";
 pub struct Replicas {
     pub s3: Arc<FakeS3>,
     scratch: Scratch,
-    /// Admin addresses, of which each replica keeps its own.
+    /// Admin addresses, one per replica, kept over restarts.
     addresses: Vec<String>,
-    /// Where they listen: at the same ports of another address when there are relays at these.
+    /// Admin addresses that the replicas listen on; behind relays, the same ports of another address.
     bound: Vec<String>,
     pub relays: Vec<Relay>,
-    /// What each is told of the others; `ADDRESS` is its own.
+    /// Configuration of the peers; `ADDRESS` stands for the replica's own address.
     pub peers: Option<String>,
     pub tokens: Vec<&'static str>,
-    /// Further keys of the configuration; `DISK` is the path of a folder of each replica's own.
+    /// Further keys of the configuration; `DISK` stands for a folder of each replica's own.
     more: String,
     processes: Vec<Option<Process>>,
 }
 
 impl Replicas {
-    /// Starts them, and waits until each has a lease of each other one.
+    /// Starts the replicas, and waits until each has a lease of each other one.
     pub async fn start(count: usize, more: &str) -> Self {
         let mut replicas = Self::new(count, more).await;
         replicas.spawn_all().await;
@@ -45,9 +45,9 @@ impl Replicas {
         replicas
     }
 
-    /// None of them runs.
+    /// Prepares the replicas without starting any.
     pub async fn new(count: usize, more: &str) -> Self {
-        // The replicas must know each other's before they start.
+        // The replicas must know each other's addresses before they start.
         let addresses = (0..count).map(|_| format!("127.0.0.1:{}", unused_port())).collect();
         Self {
             s3: Arc::new(FakeS3::start().await),
@@ -70,7 +70,7 @@ impl Replicas {
         self.all_live(others).await;
     }
 
-    /// Starts one that does not run.
+    /// Starts a replica that does not run.
     pub async fn spawn(&mut self, index: usize) {
         assert!(self.processes[index].is_none());
         let disk = self.scratch.path(&format!("disk-{index}"));
@@ -91,7 +91,7 @@ impl Replicas {
         self.processes[index] = Some(Process::serve(&file).await);
     }
 
-    /// Waits until each that runs has a lease of so many others.
+    /// Waits until each running replica has a lease of this many others.
     pub async fn all_live(&self, others: u32) {
         for index in 0..self.processes.len() {
             if self.processes[index].is_some() {
@@ -101,7 +101,7 @@ impl Replicas {
         }
     }
 
-    /// Waits until a replica sees so many others in this state.
+    /// Waits until a replica sees this many others in this state.
     pub async fn wait_for(&self, index: usize, state: &str, others: u32) {
         let series = format!("hotset_peers{{state=\"{state}\"}}");
         let is_so = |value: f64| (value - f64::from(others)).abs() < 0.5;
@@ -116,7 +116,7 @@ impl Replicas {
         self.at(index).client()
     }
 
-    /// The process, to be ended.
+    /// Takes the process of a replica out, to stop it.
     pub fn take(&mut self, index: usize) -> Process {
         self.processes[index].take().expect("it runs")
     }
@@ -129,7 +129,7 @@ impl Replicas {
         self.more.contains("webhook")
     }
 
-    /// Where it receives notifications.
+    /// Returns a client of a replica's webhook.
     pub fn webhook(&self, index: usize) -> Client {
         let output = self.at(index).output();
         let mut lines = output.lines();
@@ -141,7 +141,7 @@ impl Replicas {
         self.client(index).get(&format!("/data/{key}")).send().await
     }
 
-    /// Reads an object through each replica until each knows it.
+    /// Puts an object, and reads it through each replica until it is cached there.
     pub async fn know(&self, key: &str, object: &Object) {
         self.s3.put("data", key, object.clone());
         for index in 0..self.processes.len() {

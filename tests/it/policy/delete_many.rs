@@ -1,4 +1,4 @@
-//! `DeleteObjects` by who may delete only some keys: done whole, or refused whole with nothing sent.
+//! `DeleteObjects` by a sender that may delete only some keys: done as a whole, or refused with nothing sent.
 
 use super::Guarded;
 use crate::support::{Object, Signed};
@@ -50,9 +50,9 @@ async fn r21_a_delete_of_many_is_done_when_each_key_may_be_deleted() {
     assert!(!guarded.has("team/k") && guarded.has("secret/k"));
     let sent = guarded.s3.requests().into_iter().find(|seen| seen.method == "POST").unwrap();
     assert_eq!(sent.body, body);
-    // R8: what was cached of it is forgotten.
+    // R8: the deleted objects are invalidated.
     assert_eq!(guarded.ask("TEAM", "GET", "/data/team/k").await, 404);
-    // Who may delete all of the bucket is not asked for each key.
+    // A sender that may delete everything in the bucket is not checked for each key.
     let all = guarded.delete_many("OWNER", &list(&["secret/k"]));
     assert_eq!(guarded.status(&all).await, 200);
     assert!(!guarded.has("secret/k"));
@@ -94,7 +94,7 @@ async fn r21_a_question_that_is_not_known_opens_no_other_bucket() {
     guarded.nothing_was_sent();
 }
 
-/// pingora keeps 64 KiB of a body that was read before; of what is longer all must arrive too.
+/// pingora keeps 64 KiB of a body that was read before; a longer one must arrive whole, too.
 #[tokio::test]
 async fn r21_a_long_list_arrives_whole() {
     let guarded = Guarded::start().await;

@@ -1,4 +1,4 @@
-//! R1: what was fetched with one identity's keys for the origin is not served to another.
+//! R1: objects fetched with one identity's keys for the origin are not served to another identity.
 
 use super::Guarded;
 use crate::support::Object;
@@ -19,7 +19,7 @@ identities:
 ";
 
 impl Guarded {
-    /// The keys that the origin was asked with since the last look, in order.
+    /// Returns the access keys of the origin's requests since the last call, in order.
     fn asked_with(&self) -> Vec<String> {
         let requests = self.s3.requests();
         self.s3.forget_requests();

@@ -1,4 +1,4 @@
-//! The bodies of browsers' forms: sizes, bounds, times, and what never reaches the origin whole.
+//! Bodies of browsers' forms: sizes, limits, timeouts, and forms that never reach the origin whole.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn team() -> Form {
     Form::new().key("team/k")
 }
 
-/// The object is as it was, and so is what is read of it.
+/// Asserts that the object is unchanged, and that a read returns it.
 async fn assert_untouched(guarded: &Guarded, what: &str) {
     guarded.s3.wait_idle().await;
     assert_eq!(guarded.s3.object_bytes("data", "team/k"), "content of team/k", "{what}");

@@ -1,4 +1,4 @@
-//! Browsers' forms: what their policy says, what their sender may do, and what the origin sees of it.
+//! Browsers' forms: their policy, the permissions of their sender, and the request that the origin receives.
 
 use hotset::auth::AuthMode;
 
@@ -10,12 +10,12 @@ impl Guarded {
         self.client.raw(&form.wire()).await
     }
 
-    /// The status, and an error's code and message.
+    /// Returns the status of a post, and an error's code and message.
     async fn told(&self, form: &Form) -> String {
         told(&self.post(form).await)
     }
 
-    /// The form is refused so, before anything of it went to the origin.
+    /// Asserts that the form is refused with this status and error, before anything of it was sent to the origin.
     async fn refuses(&self, form: &Form, expected: &str) {
         let told = self.told(form).await;
         assert!(told.starts_with(expected), "{told} is not {expected}: {form:?}");
@@ -164,7 +164,7 @@ async fn r21_what_follows_the_file_says_nothing() {
     let seen = guarded.s3.requests().pop().expect("one request");
     let text = String::from_utf8_lossy(&seen.body).into_owned();
     assert!(!text.contains("secret") && !text.contains("public-read"), "{text}");
-    // Nor does a form inside the file or inside a field, for whoever takes LF for the end of a line.
+    // Nor does a form inside the file or inside a field, to a parser that takes LF for the end of a line.
     let inner = form.body();
     let mut bare = inner.clone();
     bare.retain(|byte| *byte != b'\r');
@@ -189,7 +189,7 @@ async fn r21_a_form_that_nobody_signed_is_the_anonymous_identitys() {
     assert_eq!(guarded.s3.object_bytes("data", "public/k"), "the file");
     let seen = guarded.s3.requests().pop().expect("one request");
     assert!(String::from_utf8_lossy(&seen.body).contains("AKTEST/"), "the origin knows us");
-    // A policy that nobody signed says nothing.
+    // An unsigned policy has no effect.
     let policy = anonymous("public/k").field("policy", "e30=");
     assert_eq!(guarded.told(&policy).await, "204");
 }
@@ -218,14 +218,14 @@ async fn r1_a_form_of_who_brings_keys_is_signed_with_those() {
 "
     );
     let guarded = Guarded::start_with(&brings, |_| {}).await;
-    // The origin of these tests knows our own keys only.
+    // The origin of these tests knows only our own keys.
     assert!(guarded.told(&team().by("PARTNER")).await.starts_with("403 AccessDenied"));
     let seen = guarded.s3.requests().pop().expect("one request");
     let text = String::from_utf8_lossy(&seen.body).into_owned();
     assert!(text.contains("AKATS3/") && !text.contains("AKTEST"), "{text}");
 }
 
-/// Clients sign with keys that nobody knows; whoever connects may write.
+/// Clients sign with unknown keys; anybody who can connect may write.
 #[tokio::test]
 async fn r20_in_trust_mode_a_form_is_signed_anew_whatever_its_signature() {
     let s3 = FakeS3::start().await;

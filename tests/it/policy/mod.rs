@@ -1,5 +1,5 @@
-//! R20 and R21: what an identity may do; R1: in whose name the origin is asked for it. Over real sockets, with
-//! signatures of another hand.
+//! R20 and R21: the permissions of an identity; R1: the credentials that its requests to the origin are signed with.
+//! Over real sockets, with signatures by independent code.
 
 mod delete_many;
 mod domains;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::support::{Client, FakeS3, Object, Response, Scratch, Signed, TestProxy};
 
-/// Each identity's secret is its access key with `-secret` behind.
+/// Identities of the tests. Each secret is the access key followed by `-secret`.
 const IDENTITIES: &str = "
 identities:
   - { name: owner, access_key: OWNER, secret_key: OWNER-secret,
@@ -73,7 +73,7 @@ impl Guarded {
         self.client.raw(&request.wire()).await
     }
 
-    /// The status of the answer, whose refusals are all S3's.
+    /// Returns the status of the response, and asserts that a refusal is an S3 error.
     async fn status(&self, request: &Signed) -> u16 {
         let answer = self.send(request).await;
         assert!(answer.complete);
@@ -243,7 +243,7 @@ async fn r20_who_does_not_sign_is_the_anonymous_identity() {
         ("PUT", "/data/public/k"),
         ("GET", "/data?prefix=public/"),
         ("GET", "/"),
-        // A form says in its body who sends it, and that is not verified.
+        // A form names its sender in its body, and that is not verified.
         ("POST", "/data"),
     ] {
         assert_eq!(status(method, path).await, 403, "{method} {path}");

@@ -1,4 +1,4 @@
-//! The identities file changes while hotset serves.
+//! Changes of the identities file while hotset serves.
 
 use std::os::unix::fs::symlink;
 
@@ -16,7 +16,7 @@ fn reader_with(access_key: &str, more: &str) -> String {
 }
 
 impl Guarded {
-    /// What the kubelet does when a Secret changes: one link is swapped.
+    /// Swaps one symbolic link, as the kubelet does when a Secret changes.
     fn swap_secret(&self, version: &str, identities: &str) {
         let folder = self.scratch.path(&format!("..{version}"));
         std::fs::create_dir(&folder).unwrap();
@@ -35,7 +35,7 @@ impl Guarded {
         self.send(&read).await.status.as_u16()
     }
 
-    /// Asks until the answer has this status.
+    /// Reads with an access key until the response has this status.
     async fn becomes(&self, access_key: &str, status: u16) {
         within("the identities to change", async {
             while self.reads(access_key).await != status {}
@@ -82,7 +82,7 @@ async fn r20_a_key_is_rotated_without_a_request_refused_and_the_old_one_ends() {
 
 const INCOMPLETE: &str = "hotset_identities_reloads_total{outcome=\"incomplete\"}";
 
-/// What a file revokes does not wait until all else in it can be done.
+/// A revocation in a file takes effect even if other parts of the file cannot be applied.
 #[tokio::test]
 async fn r20_a_realm_too_many_is_refused_and_holds_back_no_revocation_in_the_same_file() {
     let identity = |key: &str, resources: &str, more: &str| {
@@ -92,7 +92,7 @@ async fn r20_a_realm_too_many_is_refused_and_holds_back_no_revocation_in_the_sam
         )
     };
     let origin = |key: &str| format!(", origin: {{ access_key: O-{key}, secret_key: s }}");
-    // Our own realm and these are as many as there may be.
+    // Our own realm and these are the maximum number.
     let brought: String =
         (0..255).map(|n| format!("B{n}")).map(|key| identity(&key, "**", &origin(&key))).collect();
     let file = |others: &str| format!("identities:\n{brought}{others}");
