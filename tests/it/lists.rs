@@ -151,7 +151,7 @@ async fn only_whole_answers_with_200_are_kept() {
         let whole = client.get(LOGS).header("Cache-Control", "no-cache").send().await;
         assert!(whole.complete && whole.text().ends_with("</ListBucketResult>"));
         s3.forget_requests();
-        // A cached list of before the write would be a hit by now.
+        // The write invalidates the list that the last response left in the cache.
         client.put("/data/logs/1").body("x").send().await;
         s3.forget_requests();
     }

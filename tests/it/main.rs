@@ -1,4 +1,4 @@
-//! hotset against an origin that misbehaves on command, over real sockets. One binary; a line for each module.
+//! Integration tests: hotset over real sockets against an origin that misbehaves on command, in one binary.
 #![allow(unreachable_pub, reason = "a test binary: nothing outside sees it")]
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@ mod accounting;
 mod addresses;
 /// TLS on the admin port.
 mod admin_tls;
-/// Which responses are cached, and which requests fills send to the origin.
+/// Admission: responses that are cached, and requests that fills send to the origin.
 mod admission;
 /// Imports between modules, and the length of files.
 mod architecture;
@@ -19,6 +19,7 @@ mod architecture;
 mod at_once;
 /// The circuit breaker of the origin.
 mod breaker;
+/// Reads with an expected bucket owner.
 mod bucket_owners;
 /// The admin port's API and the subcommands that use it.
 mod by_hand;
@@ -30,11 +31,13 @@ mod check_online;
 mod client_limits;
 /// Many readers of the same bytes.
 mod coalescing;
+/// Cold reads whose condition fails.
 mod cold_conditions;
-/// Multipart uploads, copies and multi-deletes invalidate all that they change.
+/// Origin requests of a cold read.
 mod cold_requests;
 /// Every command of the command line against a running server, with golden output.
 mod commands;
+/// Multipart uploads, copies and multi-deletes invalidate every object that they change.
 mod compound_writes;
 /// S3's read semantics, row by row, in every state of the cache.
 mod conformance;
@@ -68,8 +71,9 @@ mod erase;
 mod events;
 /// Evidence: listings, reads and refusals that pass through mark objects stale.
 mod evidence;
-/// What passes through contradicts metadata that only the disk knows.
+/// Evidence: passed-through responses that contradict metadata on disk.
 mod evidence_on_disk;
+/// `hotset explain`.
 mod explain;
 /// Reads at another origin while their own is down.
 mod failover;
@@ -106,8 +110,9 @@ mod lying_origin;
 mod many_purges;
 /// Resident memory of the real process under slow readers and large uploads.
 mod memory_bound;
-/// Random operations against every version that each key ever had.
+/// Miss reasons in `Cache-Status`, the access log and the metrics.
 mod miss_reasons;
+/// Random operations, checked against every version that each key ever had.
 mod model;
 /// Negative entries: cached absences of objects.
 mod negatives;
@@ -119,8 +124,9 @@ mod origin_health;
 mod origin_reload;
 /// Several origins, and buckets by other names.
 mod origins;
-/// Reads by part number.
+/// Reads of web pages, with CORS headers.
 mod page_reads;
+/// Reads by part number.
 mod parts;
 /// Requests and responses that pass through, as the origin and the client see them.
 mod pass_through;
@@ -146,7 +152,7 @@ mod refusals;
 mod regions;
 /// Reloading the configuration while it serves.
 mod reload;
-/// What of the configuration is reloaded, part by part.
+/// Reloading of the configuration, part by part.
 mod reload_parts;
 /// Retries of requests to the origin.
 mod retries;
@@ -158,34 +164,37 @@ mod slow_disk;
 mod small_reads;
 /// Requests that two servers may read differently.
 mod smuggling;
+/// Keys that a server may take for others.
 mod spellings;
-/// A first read, a second read, an overwritten object: the spine.
+/// The basic sequences: miss, hit, write.
 mod spine;
 /// Stale responses while the origin fails.
 mod stale;
-/// The routes that show the server.
+/// The admin API's routes about the server, and `hotset stats`.
 mod stats;
+/// Responses that may not be stored.
 mod streamed;
 /// FakeS3, TestProxy and clients.
 mod support;
-/// The fake's faults, gates and record.
+/// Tests of the fake's faults, gates and record.
 mod support_faults_test;
-/// The support itself: a fake that lies unasked would make every other test worthless.
+/// Tests of the support library: a fake that is wrong without a fault would make every other test worthless.
 mod support_test;
 /// TLS to clients, and reloading of certificates.
 mod tls;
-/// Objects that change while they are read.
+/// `hotset top`.
 mod top;
+/// Objects that change while they are read.
 mod torn;
 /// Traces, as a collector receives them.
 mod tracing;
-/// S3 decides, asked by each caller's own request.
+/// `auth.mode: transparent`: S3 authorizes each caller by its own request.
 mod transparent;
 /// `auth.writes`, `auth.buckets`, and the unix socket.
 mod trust;
 /// Disks written by other releases.
 mod upgrade;
-/// Bodies on their way to the origin: plain, aws-chunked, broken off, expected.
+/// Upload bodies: plain, aws-chunked, cut off, with `Expect`.
 mod uploads;
 /// Requests to the origin by urgency: demand before bulk fetches, those before warming.
 mod urgency;
@@ -199,8 +208,9 @@ mod verify_hits;
 mod versions;
 /// Warm jobs, and access to the admin API.
 mod warm;
-/// Requests of web pages to listeners without authentication.
+/// `hotset log`: watching the requests of a running server.
 mod watch;
+/// Requests of web pages to listeners without authentication.
 mod web_pages;
 /// The HTTP listener for events.
 mod webhook;

@@ -159,7 +159,7 @@ async fn r12_a_head_of_a_columnar_file_that_is_absent_or_archived_is_answered_as
     assert_eq!((head.status.as_u16(), head.header("content-length")), (200, "0"));
 }
 
-/// What is read ahead of an object that is overwritten meanwhile is not served afterwards.
+/// While the origin fails, a HEAD of a columnar file causes no more requests than one of any other file.
 #[tokio::test]
 async fn an_origin_that_fails_is_asked_as_often_for_a_columnar_file_as_for_any_other() {
     let (s3, _proxy, client) = started().await;
@@ -173,6 +173,7 @@ async fn an_origin_that_fails_is_asked_as_often_for_a_columnar_file_as_for_any_o
     assert_eq!(asked[0], asked[1], "{}", s3.describe());
 }
 
+/// Bytes that are read ahead while their object is overwritten are not served after the write.
 #[tokio::test]
 async fn r5_what_is_read_ahead_of_an_old_version_is_not_served_after_a_write() {
     let (s3, _proxy, client) = started().await;

@@ -44,8 +44,7 @@ fn host(seen: &Seen) -> &str {
     seen.header("host").split(':').next().unwrap_or_default()
 }
 
-/// Sends a request twice: the first is answered after one or two further requests to the origin, the second after
-/// none.
+/// Sends a request twice: the first is answered after one or two further requests to the origin, the second needs none.
 async fn learns(tells: Tells, method: Method, target: &str, expected: u16) {
     let (s3, proxy) = start(tells).await;
     let client = proxy.client();

@@ -188,7 +188,7 @@ async fn r14_while_the_origin_hangs_a_stale_object_is_served_and_what_it_answers
     assert_eq!(it.s3.count(|seen| seen.method == Method::HEAD), 1, "{}", it.s3.describe());
 }
 
-/// `young` may be served stale; meanwhile the readers that must not be served stale have time to fail the test.
+/// The stale response for `young` takes as long as the other readers would wait if they could be served stale.
 #[tokio::test]
 async fn r14_who_wants_the_state_of_now_waits_for_it() {
     let it = Hanging::after(61 + 30, |_| {}).await;

@@ -1,4 +1,4 @@
-//! The fake's misbehaviour and its record: what tests lean on when they say what went wrong.
+//! Tests of the fake's faults and of its record, which other tests rely on.
 
 use crate::support::*;
 use crate::support_test::setup;
@@ -313,7 +313,7 @@ mod http2 {
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
-    /// Sends these frames, then an error if asked.
+    /// A body of these frames, followed by an error if there is one.
     struct Frames(Vec<Bytes>, Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
     impl Body for Frames {

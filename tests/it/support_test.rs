@@ -1,4 +1,4 @@
-//! The fake as an S3: what it answers when nothing is asked of it but the truth.
+//! Tests of the fake as an S3 server: its responses without any fault.
 
 use crate::support::*;
 use http::{Method, StatusCode};

@@ -1,4 +1,4 @@
-//! TLS towards clients: names, versions, protocols, clients' certificates, and files that change under load.
+//! TLS to clients: names, versions, protocols, client certificates, and files that change under load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use crate::support::{
     Authority, FakeS3, Object, Pair, Scratch, TestProxy, hotset, run, tls_over, within,
 };
 
-/// A proxy with TLS; its files lie in a scratch folder.
+/// A proxy with TLS; its files are in a scratch folder.
 struct Setup {
     s3: FakeS3,
     proxy: TestProxy,
@@ -32,12 +32,12 @@ struct Setup {
 }
 
 impl Setup {
-    /// `s3.local` and its wildcard, and whatever `change` makes of it.
+    /// Makes a proxy for `s3.local` and its wildcard, with the TLS configuration that `change` adapts.
     async fn new(change: impl FnOnce(&mut TlsConfig, &Scratch, &Authority)) -> Setup {
         Setup::with(change, |_, _| {}).await
     }
 
-    /// And of the rest of the configuration.
+    /// Makes the same proxy with other changes to the configuration.
     async fn with(
         change: impl FnOnce(&mut TlsConfig, &Scratch, &Authority),
         change_more: impl FnOnce(&mut Config, &Scratch),
@@ -59,7 +59,7 @@ impl Setup {
     }
 }
 
-/// Writes a pair into two files.
+/// Writes a certificate and its key into two files.
 fn files(scratch: &Scratch, name: &str, pair: &Pair) -> PairConfig {
     let cert = scratch.file(&format!("{name}.crt"), &pair.cert).into();
     let key = scratch.file(&format!("{name}.key"), &pair.key).into();
@@ -70,7 +70,7 @@ fn get(path: &str, host: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
 }
 
-/// Sends a request and reads all that comes.
+/// Sends a request and returns everything received.
 async fn ask(mut stream: TlsStream<TcpStream>, request: &str) -> std::io::Result<String> {
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
@@ -95,7 +95,7 @@ async fn both_versions_of_tls_serve_path_and_virtual_hosted_style() {
             assert!(answer.ends_with("\r\n\r\ncontent"), "{version:?} {host}: {answer}");
         }
     }
-    // Another name, and a client that trusts somebody else.
+    // Another name, and a client that trusts another authority.
     assert!(setup.authority.client().connect(setup.proxy.addr, "other.example").await.is_err());
     let stranger = Authority::new("strangers").client();
     assert!(stranger.connect(setup.proxy.addr, "s3.local").await.is_err());
@@ -144,7 +144,7 @@ async fn http_2_is_spoken_with_those_who_offer_it() {
         assert!(body == setup.s3.object("data", "large").unwrap().all());
         connection.abort();
     }
-    // Who did not agree on HTTP/2 does not speak it (RFC 9113, section 3.2).
+    // A client that did not negotiate HTTP/2 does not speak it (RFC 9113, section 3.2).
     let stream = client.connect(setup.proxy.addr, "s3.local").await.unwrap();
     let answer = ask(stream, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
@@ -170,7 +170,7 @@ async fn each_client_is_shown_the_certificate_for_the_name_that_it_asks_for() {
         let stream = setup.authority.client().connect(setup.proxy.addr, host).await;
         assert_eq!(shown(&stream.unwrap()), *expected, "{host}");
     }
-    // A wildcard is for one label: this name gets the first certificate, and its client refuses that.
+    // A wildcard covers one label: this name gets the first certificate, and its client refuses that.
     assert!(setup.authority.client().connect(setup.proxy.addr, "a.b.two.example").await.is_err());
     let stream = setup.authority.client().connect(setup.proxy.addr, "s3.local").await.unwrap();
     assert!(!signed.contains(&shown(&stream)));
@@ -193,7 +193,7 @@ async fn sessions_are_resumed() {
     }
 }
 
-/// Whether a client gets an answer: TLS 1.3 lets it believe that it is connected before its certificate was seen.
+/// Sends a request: with TLS 1.3 a client can believe that it is connected before its certificate was checked.
 async fn gets_an_answer(
     setup: &Setup,
     client: crate::support::TlsClient,
@@ -277,7 +277,7 @@ identities:
     assert!(answer.starts_with("HTTP/1.1 403 "), "nobody without one: {answer}");
 }
 
-/// Certificates that a mounted Secret swaps: the folder is a symbolic link, and is replaced as one.
+/// Certificates of a mounted Secret: the folder is a symbolic link, which is replaced.
 struct Mounted<'a>(&'a Scratch);
 
 impl Mounted<'_> {
@@ -337,7 +337,7 @@ async fn new_certificates_are_taken_under_load_and_no_connection_is_dropped() {
     for task in load {
         assert!(task.await.unwrap() > 0);
     }
-    // One that was there before all of them is still served.
+    // A connection from before all of them is still served.
     let answer = ask(kept, &get("/data/k", "s3.local")).await.unwrap();
     assert!(answer.ends_with("\r\n\r\ncontent"), "{answer}");
     let reloads = r#"hotset_certificate_reloads_total{outcome="ok"}"#;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::*;
 
-/// Arguments of `hotset top`, and the names that it lists with their counts.
+/// Arguments of `hotset top`, and the expected names with their counts.
 type Hottest = (&'static [&'static str], &'static [(&'static str, f64)]);
 
 async fn start(s3: &FakeS3, scratch: &Scratch) -> (Process, String) {
@@ -26,7 +26,7 @@ async fn top(process: &Process, arguments: &[&str]) -> (i32, String) {
     (code, out)
 }
 
-/// Names with their shares in percent, without rates, which depend on the clock.
+/// Returns names with their shares in percent, without rates, which depend on the clock.
 fn shares(out: &str) -> Vec<(String, f64)> {
     let rows = out.lines().filter_map(|line| line.split_once("/s ")).skip(1);
     let row = |(_, rest): (&str, &str)| {
@@ -65,7 +65,7 @@ async fn the_hottest_names_are_listed_in_order_by_each_amount() {
         let shares = shares(&out);
         assert_eq!((code, shares.len()), (0, rows.len()), "{out}");
         for ((name, share), (expected, of_all)) in shares.iter().zip(rows) {
-            // What came a moment earlier weighs a little less.
+            // Earlier requests weigh a little less.
             assert!(name == expected && (share - of_all).abs() < 5.0, "{out}");
         }
         assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");

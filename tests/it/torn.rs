@@ -1,4 +1,4 @@
-//! Objects that change while they are read (R3): one version's bytes, or a transfer that is visibly broken.
+//! Objects that change while they are read (R3): a reader gets one version's bytes, or a visibly broken transfer.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::support::{
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 2 * MIB;
-/// In a range that is asked for after the first.
+/// Offset in a range that is requested after the first.
 const LATER: u64 = MIB;
 
-/// Small blocks, so that one object takes many origin requests.
+/// Starts hotset with small blocks, so that one object takes many origin requests.
 async fn setup() -> (FakeS3, TestProxy, Client) {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start_with(&s3, |config| {
@@ -30,8 +30,8 @@ fn versioned(seed: u64, id: &str) -> Object {
     Object::random(SIZE, seed).version_id(id)
 }
 
-/// Begins a read of `old`, and puts `new` in its place when the origin has a later range's request in hands. The read,
-/// and what came of the body by then.
+/// Begins a read of the old object, and replaces it by `new` when the origin has received the request for a later
+/// range. Returns the read, and the part of the body that had arrived by then.
 async fn overwritten(
     s3: &FakeS3,
     client: &Client,
@@ -57,7 +57,7 @@ async fn assert_broken(reader: ResponseStream, first: &[u8], old: &Object) {
     assert!(got.len() as u64 <= LATER && got == old.slice(0..got.len() as u64));
 }
 
-/// Whether the server reset the stream; a body that is shorter than announced hyper resets itself.
+/// Whether the server reset the stream; if a body is shorter than announced, hyper resets the stream itself.
 fn is_remote_reset(broken: &Broken) -> bool {
     broken.reason.contains("Reset") && broken.reason.contains("Remote")
 }
@@ -143,7 +143,7 @@ async fn r3_keys_that_may_not_read_versions_fall_back_to_if_match() {
     assert_whole(&client.get("/data/other").send().await, &new);
 }
 
-/// That an object which is overwritten while it is read is read to its end by its version's id.
+/// Asserts that an object which is overwritten during a read is read to its end by its version id.
 async fn assert_pinned_by_version(s3: &FakeS3, client: &Client) {
     let (old, new) = (versioned(20, "v1"), versioned(21, "v2"));
     s3.put("data", "key", old.clone());

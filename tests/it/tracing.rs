@@ -1,4 +1,4 @@
-//! Traces: what arrives at an OpenTelemetry collector, and what does not hold up requests.
+//! Traces: the spans that arrive at an OpenTelemetry collector; a slow collector does not delay requests.
 
 #![allow(clippy::float_cmp, reason = "metrics that are whole numbers")]
 
@@ -24,7 +24,7 @@ const FAILED: &str = "hotset_trace_spans_total{outcome=\"failed\"}";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
-/// A collector, and what it received.
+/// A collector, and the batches that it received.
 struct Collector {
     url: String,
     state: Arc<State>,
@@ -34,9 +34,9 @@ struct Collector {
 struct State {
     batches: Mutex<Vec<(String, String, Value)>>,
     came: Notify,
-    /// Answers this instead of 200.
+    /// Status to answer with instead of 200.
     status: Mutex<Option<u16>>,
-    /// Holds its answers.
+    /// Gate that holds its responses.
     gate: Mutex<Option<Gate>>,
 }
 
@@ -58,7 +58,7 @@ impl Collector {
         Self { url, state }
     }
 
-    /// Its spans, once there are so many.
+    /// Returns its spans, once there are `count` of them.
     async fn spans(&self, count: usize) -> Vec<Span> {
         within("spans", async {
             loop {
@@ -312,7 +312,7 @@ async fn a_collector_that_is_slow_holds_up_nothing_and_the_queue_is_bounded() {
     for _ in 0..30 {
         server.read(None).await;
     }
-    // Thirty-one spans: two on their way, a few in the queue, and no room for the others.
+    // Thirty-one spans: two in flight, a few in the queue, and no room for the others.
     let dropped = server.process.wait_for_metric(DROPPED, |dropped| dropped >= 20.0).await;
     assert!(dropped < 31.0, "{dropped}");
     gate.open();

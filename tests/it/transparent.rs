@@ -1,4 +1,4 @@
-//! R22: in `transparent` mode S3 is asked, by each caller's own request, before any of the cache is shown to it.
+//! R22: in `transparent` mode S3 authorizes each caller by its own request, before a cached object is shown to it.
 //!
 //! The origin verifies every signature, for its own name, and refuses one of the callers.
 
@@ -29,7 +29,7 @@ struct Transparent {
 }
 
 impl Transparent {
-    /// With decisions that are kept for so many seconds.
+    /// Starts hotset; decisions are kept for this many seconds.
     async fn start(decisions: u64) -> Transparent {
         let s3 = FakeS3::start().await;
         s3.put("data", "k", Object::bytes("content"));
@@ -48,7 +48,7 @@ impl Transparent {
         Transparent { s3, _proxy: proxy, client }
     }
 
-    /// A request of `reader`, signed for the origin.
+    /// Makes a request of `reader`, signed for the origin.
     fn reader(&self, method: &'static str, target: &str) -> Signed {
         Signed::new(method, target, self.s3.addr()).keys("AKREADER", "readers-secret")
     }
@@ -69,7 +69,7 @@ impl Transparent {
         assert!(answer.text().contains("<Code>AccessDenied</Code>"), "{}", answer.text());
     }
 
-    /// Requests with an `If-None-Match`, whoever added it.
+    /// Returns the requests with an `If-None-Match`, by whomever it was added.
     fn checks(&self) -> Vec<Seen> {
         let requests = self.s3.requests().into_iter();
         requests.filter(|seen| seen.headers.contains_key("if-none-match")).collect()
@@ -99,7 +99,7 @@ fn is_by(seen: &Seen, access_key: &str) -> bool {
     seen.header("authorization").contains(access_key) || credential.starts_with(access_key)
 }
 
-/// The value of a header in a request that was written.
+/// Returns the value of a header in a serialized request.
 fn sent(wire: &[u8], name: &str) -> String {
     let text = String::from_utf8_lossy(wire);
     let mut lines = text.split("\r\n").filter_map(|line| line.split_once(": "));
@@ -139,19 +139,19 @@ async fn r22_a_decision_serves_repeats_of_the_very_request_and_nobody_else() {
     let second = t.reader("GET", "/data/k").seconds_from_now(-1).wire();
     assert_eq!(t.send(&second).await.text(), "content");
     assert_eq!(t.checks().len(), 2);
-    // A header that is not signed may be what a policy looks at.
+    // A policy may look at a header that is not signed.
     let from = t.reader("GET", "/data/k").unsigned("referer", "http://a").wire();
     assert_eq!(t.send(&from).await.text(), "content");
     assert_eq!(t.checks().len(), 3);
     t.is_refused("/data/k").await;
-    // Somebody else's signature beside the same key.
+    // Another signature with the same access key.
     let forged = t.reader("GET", "/data/k").keys("AKREADER", "guessed").wire();
     assert_eq!(t.send(&forged).await.status, 403);
     let unsigned = t.client.get("/data/k").host(&t.s3.addr().to_string()).send().await;
     assert_eq!(unsigned.status, 403);
 }
 
-/// The AWS SDK for JavaScript v3 presigns so.
+/// The AWS SDK for JavaScript v3 presigns like this.
 #[tokio::test]
 async fn r16_a_presigned_url_with_the_payload_in_its_query_is_answered_from_the_cache() {
     let t = Transparent::start(60).await;
@@ -179,7 +179,7 @@ async fn r22_a_version_that_replaced_another_is_decided_anew() {
 async fn r22_who_is_refused_gets_no_bytes_of_a_fill_for_another_caller() {
     let t = Transparent::start(0).await;
     t.s3.put("data", "big", Object::random(1 << 20, 7));
-    // Refused first: its answer is not the next one's.
+    // The caller is refused first: this decision does not hold for the next one.
     t.is_refused("/data/big").await;
     t.s3.wait_idle().await;
     t.s3.put("data", "other", Object::random(1 << 20, 8));
@@ -202,7 +202,7 @@ async fn r22_who_is_refused_gets_no_bytes_of_a_fill_for_another_caller() {
 async fn r22_an_object_that_changed_is_served_as_it_is_now() {
     let t = Transparent::start(0).await;
     assert_eq!(t.send(&t.reader("GET", "/data/k").wire()).await.text(), "content");
-    // Known for a minute yet, by the rule.
+    // Still fresh for a minute, by the rule.
     t.s3.put("data", "k", Object::bytes("changed"));
     for _ in 0..2 {
         assert_eq!(t.send(&t.reader("GET", "/data/k").wire()).await.text(), "changed");
@@ -251,7 +251,7 @@ async fn r40_reads_ask_s3_while_a_write_is_on_its_way() {
         let put = t.reader("PUT", put).body(body.as_bytes()).wire();
         let writing = tokio::spawn(async move { client.raw(&put).await });
         gate.wait_reached().await;
-        // S3 has done it already.
+        // S3 has executed it already.
         for _ in 0..2 {
             let answer = t.send(&read).await;
             assert_eq!(&*answer.text(), "second");
@@ -408,7 +408,8 @@ async fn r24_the_origins_own_name_is_one_of_ours_and_buckets_before_it_too() {
     assert_eq!(other.status, 400);
 }
 
-/// A page's reads: its bytes come from the cache, S3 is asked as for others, and the CORS headers are those of the bucket.
+/// Reads of a web page: the bytes come from the cache, S3 authorizes as for other callers, and the CORS headers are
+/// those of the bucket.
 #[tokio::test]
 async fn r22_reads_of_web_pages_are_answered_once_s3_said_yes_with_its_cors_headers() {
     let t = Transparent::start(60).await;
@@ -427,7 +428,7 @@ async fn r22_reads_of_web_pages_are_answered_once_s3_said_yes_with_its_cors_head
     for cache in ["hotset; fwd=bypass", "hotset; hit"] {
         assert_eq!(read("/data/k", other).await, (cache.to_owned(), String::new()));
     }
-    // Who may not read is told so, whatever its page, and S3 was asked by its own request.
+    // A caller that may not read is refused, whatever its page, and S3 got its own request.
     let refused = t.send(&t.stranger("/data/k").unsigned("origin", page).wire()).await;
     assert_eq!(refused.status, 403);
     assert!(t.count_by("AKSTRANGER") > 0);

@@ -1,4 +1,5 @@
-//! R20: whoever can connect may do what our keys may, narrowed by two switches; R24: the unix socket.
+//! R20: in `trust` mode any client may do what hotset's own keys may, restricted by two switches; R24: the unix
+//! socket.
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
@@ -88,7 +89,7 @@ async fn r20_buckets_narrows_reads_writes_lists_and_copy_sources() {
     assert_eq!(copy.status, 200);
 }
 
-/// A presigner hoists every `x-amz-*` header into the query.
+/// A presigner moves every `x-amz-*` header into the query.
 #[tokio::test]
 async fn r20_a_copy_source_in_a_presigned_query_is_a_copy_source() {
     let (s3, _proxy, client) = with(true, Some(&["ours"])).await;
@@ -117,7 +118,7 @@ async fn over_unix(path: &str, request: &str) -> String {
 async fn r24_a_unix_socket_serves_and_is_for_its_owner_only() {
     let scratch = Scratch::new();
     let path = scratch.path("s3.sock");
-    // What a process that was killed leaves behind.
+    // A socket file left by a process that was killed.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let s3 = FakeS3::start().await;
     s3.put("data", "k", Object::bytes("content"));

@@ -1,9 +1,9 @@
-//! Disks that other releases of hotset left: read where the format is the same, and else a cold start that is said in
-//! one line.
+//! Disks written by other releases of hotset: they are read if the format is the same; otherwise the start is cold,
+//! and reported in one line.
 //!
-//! `tests/it/upgrade/` keeps what the latest release left: `HOTSET_WRITE_FIXTURE=1 cargo test --test it
-//! upgrade::r11` makes it anew, with that release. Its origin was `http://127.0.0.1:1`, where nothing listens while a
-//! test runs; making it needs the right to do so.
+//! `tests/it/upgrade/` has a disk of the latest release. `HOTSET_WRITE_FIXTURE=1 cargo test --test it upgrade::r11`
+//! makes it anew, with that release. Its origin was `http://127.0.0.1:1`, where nothing listens while a test runs;
+//! making it needs the permission to listen there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use twox_hash::XxHash3_64;
 use crate::support::{FakeS3, Object, Process, Scratch};
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/upgrade/format-3.tar.gz");
-/// In a segment's head, where the version of its format is.
+/// Offset of the format version in a segment's head.
 const VERSION_AT: usize = 8;
 const CHECK_AT: usize = 24;
 const KEPT: [&str; 2] = ["/data/kept", "/data/large"];
@@ -56,7 +56,7 @@ fn segments(cache: &Path) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|e| e == "seg")).collect()
 }
 
-/// Makes all segments those of a release whose format has another number.
+/// Changes the format version of all segments to another release's.
 fn reformat(cache: &Path, version: u16) {
     for path in segments(cache) {
         let mut bytes = fs::read(&path).unwrap();
@@ -97,7 +97,7 @@ async fn a_disk_in_the_format_of_another_release_starts_cold_in_one_line_and_is_
     }
     unpack(&scratch);
     let (cache, config) = (PathBuf::from(scratch.path("cache")), config(&scratch, &s3.endpoint()));
-    // Forward to a later release, and back.
+    // To a later release, and back to an earlier one.
     for version in [4, 2] {
         reformat(&cache, version);
         let old = segments(&cache).iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! R23: a body reaches the origin whole, framed so that the origin can check it, or not at all.
+//! R23: an upload's body reaches the origin whole, framed so that the origin can check it, or not at all.
 
 use bytes::Bytes;
 use hotset::auth::chunked::{ChunkedEncoder, Form, Incoming, Reframer};
@@ -17,7 +17,7 @@ fn random(length: u64) -> Bytes {
     Object::random(length, 3).all()
 }
 
-/// A client's aws-chunked body; `trailer` makes it end with a checksum.
+/// Returns a client's aws-chunked body; `trailer` makes it end with a checksum.
 fn chunked(data: &[u8], chunk: usize, kind: &str) -> Vec<u8> {
     let signature = "c".repeat(64);
     let extension = match kind {
@@ -128,13 +128,13 @@ async fn r23_signed_chunks_are_signed_again_with_our_key() {
     assert_eq!((head.header(CHECKSUM), head.header("content-encoding")), ("NhCmhg==", "gzip"));
 }
 
-/// A piece that brings no whole chunk must not be taken for the end of the body.
+/// A piece without a whole chunk must not be taken for the end of the body.
 #[tokio::test]
 async fn r23_a_signed_body_that_comes_in_small_pieces_arrives_whole() {
     let (s3, _proxy, client) = setup().await;
     let data = random(200_000);
     let body = chunked(&data, 30_000, SIGNED_TRAILER);
-    // `put` gives an empty body, which `start` does not send.
+    // `put` sends an empty body, which `start` does not.
     let put = streaming(&client, "/data/k", SIGNED_TRAILER, data.len());
     let mut upload = put.start(body.len() as u64).await;
     s3.wait_for(|requests| requests.len() == 1).await;

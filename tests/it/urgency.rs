@@ -1,4 +1,4 @@
-//! Requests to the origin by urgency: what a client waits for goes before bulk fetches, and those before warming.
+//! Urgency of requests to the origin: those that a client waits for precede bulk fetches, which precede warming.
 
 use hotset::cache::Freshness;
 use http::Method;
@@ -6,7 +6,7 @@ use http::Method;
 use crate::support::*;
 
 const MIB: u64 = 1 << 20;
-/// Requests under way at the same time, and how many of those may be reads and warming.
+/// Number of requests in flight, and how many of them may be bulk reads and warming.
 const SLOTS: usize = 32;
 const READS: usize = 28;
 const WARMING: usize = 16;
@@ -49,7 +49,7 @@ async fn a_cold_scan_delays_neither_a_revalidation_nor_a_small_read() {
     }
     let small = client.get("/data/large").range("bytes=5000000-5000099").send().await;
     assert_eq!((small.status.as_u16(), small.body.len()), (206, 100));
-    // All that while the scan stood, and most of it waited.
+    // All of that while the scan was held, and most of it waited.
     assert_eq!(gets(&s3, "cold/"), READS, "{}", s3.describe());
     gate.open();
     while let Some(read) = scan.join_next().await {
@@ -74,7 +74,7 @@ async fn warming_leaves_connections_to_clients_and_what_they_wait_for_is_no_long
     let read = client.get("/data/cold").send().await;
     assert!(read.complete && read.body == s3.object_bytes("data", "cold"));
     assert_eq!(gets(&s3, "w/"), WARMING, "{}", s3.describe());
-    // It is to be warmed, and waits for that.
+    // The objects are still to be warmed; now readers wait for them.
     let mut waited = tokio::task::JoinSet::new();
     for number in 40..44 {
         waited.spawn(client.get(&format!("/data/w/{number}")).send());

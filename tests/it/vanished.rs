@@ -1,4 +1,5 @@
-//! Clients that go away while the proxy waits for the origin, and clients that only look as if they had (R31).
+//! Clients that disconnect while the proxy waits for the origin, and clients that only seem to have disconnected
+//! (R31).
 
 use bytes::Bytes;
 use http::Method;
@@ -65,7 +66,7 @@ async fn r31_a_pipelined_request_is_no_sign_that_the_client_has_gone() {
                 GET /data/second HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
     let answers = tokio::spawn(proxy.client().send_raw(both.as_bytes()));
     gate.wait_reached().await;
-    // The proxy gets to see the second request while it waits for the first.
+    // The proxy receives the second request while it waits for the first.
     assert_eq!(proxy.client().get("/data/%zz").send().await.status, 400);
     gate.open();
     let answers = answers.await.unwrap();

@@ -1,4 +1,4 @@
-//! Shadow verification: a sample of hits is compared with the origin, and what differs is dropped and said.
+//! Shadow verification: a sample of hits is compared with the origin; mismatches are invalidated and reported.
 
 use hotset::cache::{Freshness, RuleConfig};
 use hotset::config::units::SampleRate;
@@ -11,7 +11,7 @@ use crate::support::{
 const MIB: u64 = 1 << 20;
 const HIT: &str = "hotset; hit";
 
-/// Every hit is compared, and nothing is asked for otherwise.
+/// Starts hotset so that every hit is compared, and there are no other requests to the origin.
 async fn setup() -> (FakeS3, TestProxy, Client) {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start_with(&s3, |config| {
@@ -30,7 +30,7 @@ async fn verified(proxy: &TestProxy, outcome: &str) -> f64 {
     proxy.metric(&format!("hotset_hit_verifications_total{{outcome=\"{outcome}\"}}")).await
 }
 
-/// Reads until the cache has dropped the object: the last answer is a miss.
+/// Reads until the cache has invalidated the object; the last response is a miss.
 async fn read_until_dropped(client: &Client, target: &str) -> Vec<u8> {
     within("a hit to be found wrong", async {
         loop {
@@ -166,7 +166,8 @@ async fn nothing_is_compared_by_default() {
     assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
 }
 
-/// By the real process, with a disk: the log names key and versions, and the disk gives nothing of it any more.
+/// In the real process, with a disk: the log names key and versions, and nothing of the object is read from disk any
+/// more.
 #[tokio::test]
 async fn a_mismatch_is_logged_and_the_disk_forgets_the_object_too() {
     let (s3, scratch) = (FakeS3::start().await, Scratch::new());

@@ -1,4 +1,5 @@
-//! Reads by version id (R3): kept under their version, and asked for again whenever the version may be gone.
+//! Reads by version id (R3): cached under their version, and requested again whenever the version may have been
+//! deleted.
 
 use hotset::cache::Freshness;
 use hotset::config::units::HumanDuration;

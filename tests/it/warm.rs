@@ -1,4 +1,4 @@
-//! What is done by hand over the admin port: who may, and warming (what is read ahead of all readers, behind them).
+//! Warming over the admin port, after the needs of readers, and the authorization of the admin API.
 
 use hotset::cache::{Freshness, PrefetchConfig, RuleConfig};
 use hotset::config::units::{ByteSize, HumanDuration};

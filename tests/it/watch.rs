@@ -16,7 +16,7 @@ async fn start(s3: &FakeS3) -> TestProxy {
     .await
 }
 
-/// Begins to watch, and waits until it has begun.
+/// Starts to watch requests, and waits until the watch is active.
 async fn watch(proxy: &TestProxy, filter: &str) -> ResponseStream {
     let path = format!(
         "/api/v1/requests?filter={}",
@@ -31,7 +31,7 @@ async fn watch(proxy: &TestProxy, filter: &str) -> ResponseStream {
     stream
 }
 
-/// The next request that is told.
+/// Returns the next reported request.
 async fn next(stream: &mut ResponseStream) -> Value {
     let mut line = Vec::new();
     loop {
@@ -160,7 +160,7 @@ async fn watchers_are_few_and_one_that_goes_away_makes_room() {
         }
     };
     within("the place of a client that went away", admitted).await;
-    // A request after that is told to those who are left.
+    // A request after that is reported to the remaining watchers.
     proxy.client().get("/data/none").send().await;
     for watcher in &mut watchers {
         assert_eq!(next(watcher).await["status"], 404);
@@ -177,7 +177,7 @@ async fn hotset_log_shows_requests_of_a_running_server() {
         let command = hotset(&[&["log", "--admin", &admin], more].concat());
         tokio::task::spawn_blocking(move || run(command))
     };
-    // Requests are sent until it has seen enough.
+    // Requests are sent until the watcher has seen enough.
     let shown = async |more: &[&str]| {
         let mut log = log(more);
         let client = proxy.client();

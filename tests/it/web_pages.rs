@@ -1,4 +1,5 @@
-//! R39: where nothing but a connection tells who asks, the pages in a browser on that machine may not ask.
+//! R39: if nothing but a connection identifies the client, web pages in a browser on that machine may send no
+//! requests.
 
 use hotset::auth::AuthMode;
 use hotset::cache::Freshness;
@@ -15,7 +16,7 @@ const EVIL: &str = "https://evil.example";
 const PAGE: &str = "https://app.example.org";
 const DELETE: &str = "<Delete><Object><Key>k</Key></Object></Delete>";
 
-/// An origin with `data/k`, hotset in front of it in `trust` mode that knows it, and a client.
+/// Starts an origin with `data/k`, hotset in front of it in `trust` mode that allows these origins, and a client.
 async fn trusting(origins: &[&str]) -> (FakeS3, TestProxy, Client) {
     let s3 = FakeS3::start().await;
     s3.put("data", "k", Object::bytes("content"));
@@ -45,7 +46,7 @@ async fn r39_a_web_page_cannot_write_in_trust_mode() {
     let (s3, proxy, client) = trusting(&[]).await;
     let own = format!("http://{}", proxy.addr);
     for origin in [EVIL, "null", own.as_str()] {
-        // What a form without a script can send.
+        // A request that a form without a script can send.
         let delete = client.post("/data?delete").header("Content-Type", "text/plain");
         assert_refused(delete.header("Origin", origin).body(DELETE)).await;
         let form = Form::new().key("k").file(b"evil").unsigned().header("Origin", origin);
@@ -96,7 +97,7 @@ async fn r39_a_page_that_is_listed_reads_and_writes() {
     assert_refused(client.get("/data/k").header("Origin", EVIL)).await;
 }
 
-/// A page whose own name was made to point to this machine is of the same origin as hotset: `Host` gives it away.
+/// DNS rebinding: a page whose own name points to this machine has the same origin as hotset; `Host` reveals it.
 #[tokio::test]
 async fn r24_r39_a_name_that_was_rebound_to_us_is_refused() {
     let (s3, _proxy, client) = trusting(&[]).await;
@@ -157,7 +158,7 @@ async fn r39_a_preflight_goes_to_the_origin_unsigned_in_every_mode() {
     }
 }
 
-/// hotset in this mode, with a `writer` and, where it asks who sends, guests who may read in `public/`.
+/// Starts hotset in this mode, with a `writer` and, if the mode identifies senders, guests who may read in `public/`.
 async fn in_mode(mode: AuthMode, scratch: &Scratch) -> (FakeS3, TestProxy) {
     let identities = "identities:\n  - { name: writer, access_key: AKWRITER, secret_key: writers-secret,\n      \
                       allow: [{ actions: [read, write], resources: ['data/**'] }] }\n  \
@@ -181,7 +182,7 @@ async fn in_mode(mode: AuthMode, scratch: &Scratch) -> (FakeS3, TestProxy) {
 
 const MODES: [AuthMode; 3] = [AuthMode::Trust, AuthMode::Verify, AuthMode::Transparent];
 
-/// What a browser does with a presigned URL that a page uploads to.
+/// The requests of a browser when a page uploads to a presigned URL.
 #[tokio::test]
 async fn a_page_uploads_by_a_presigned_url_in_every_mode() {
     let scratch = Scratch::new();
@@ -258,7 +259,7 @@ async fn refusals_carry_the_cors_headers_that_the_origins_preflight_allows() {
         s3.requests().into_iter().filter(|seen| seen.method == Method::OPTIONS).collect();
     assert_eq!(asked.len(), 3, "{}", s3.describe());
     assert!(asked.iter().all(|seen| seen.header("authorization").is_empty()));
-    // Nor does an origin that is down hold a refusal back.
+    // Nor does an origin that is down delay a refusal.
     s3.go_down().await;
     let other = Signed::new("GET", "/other/k", proxy.addr).keys("AKWRITER", "forged");
     let answer = client.raw(&other.unsigned("origin", PAGE).wire()).await;
@@ -292,7 +293,7 @@ async fn an_anonymous_identity_asks_the_origin_unsigned_if_it_says_so() {
     let seen = s3.requests();
     assert_eq!(seen.len(), 3, "{}", s3.describe());
     assert!(seen.iter().all(|seen| seen.header("authorization").is_empty()), "{seen:?}");
-    // What is fetched so is nobody else's (R1).
+    // Objects fetched like this are not served to others (R1).
     let signed = Signed::new("GET", "/data/k", proxy.addr).wire();
     client.raw(&signed).await;
     assert!(s3.requests().last().unwrap().header("authorization").contains("AKTEST"));
@@ -328,7 +329,7 @@ async fn r39_what_anybody_may_write_in_verify_mode_a_page_may_not() {
     assert_eq!(answer.status, 403);
     assert!(answer.text().contains("auth.origins"), "{}", answer.text());
     assert_eq!(s3.object_bytes("data", "k"), "one");
-    // What it may read is its bucket's CORS rules to say.
+    // The bucket's CORS rules decide what the page may read.
     assert_eq!(client.get("/data/k").header("Origin", EVIL).send().await.text(), "one");
 }
 

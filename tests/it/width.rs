@@ -1,4 +1,4 @@
-//! The number of ranges of one cold read that the origin is asked for at the same time.
+//! Fetch width: the number of ranges of one cold read that are requested from the origin at the same time.
 
 use hotset::config::units::ByteSize;
 use http::Method;
@@ -6,9 +6,10 @@ use http::Method;
 use crate::support::*;
 
 const MIB: u64 = 1 << 20;
-/// Ranges of one read that are under way at the same time before the origin has shown anything.
+/// Ranges of one read in flight before the origin's speed is known.
 const START: usize = 8;
-/// Each time a reader waits for bytes, it reads ahead twice as far as before: after so many it is held back by the width.
+/// Number of waits of a reader after which only the width limits it: with each wait for bytes it reads ahead twice as
+/// far.
 const WAITS: u64 = 6;
 
 async fn started() -> (FakeS3, TestProxy, Client) {
@@ -27,8 +28,9 @@ fn gets(s3: &FakeS3, key: &str) -> usize {
     s3.count(|request| request.method == Method::GET && request.key == key)
 }
 
-/// Reads a cold object of an origin that sends the first range byte by byte and nothing of the others, until the reader has
-/// waited often enough to want all of it; how many requests that range leaves waiting when it is complete.
+/// Reads a cold object from an origin that sends the first range byte by byte and nothing of the others. Goes on
+/// until the reader has waited often enough to want the whole object. Returns the number of requests that wait when
+/// the first range is complete.
 async fn width_of_a_cold_read(s3: &FakeS3, client: &Client, key: &str, expected: usize) -> usize {
     let object = Object::random(32 * MIB, 3);
     s3.put("data", key, object.clone());
@@ -39,14 +41,14 @@ async fn width_of_a_cold_read(s3: &FakeS3, client: &Client, key: &str, expected:
     let mut read = client.get(&format!("/data/{key}")).open().await;
     let mut wanted = 2;
     for gate in &steps {
-        // Its wait for the next byte shows in what it asks for.
+        // Each wait for the next byte raises the number of its requests.
         let now = expected.min(wanted);
         s3.wait_for(|seen| seen.iter().filter(|seen| seen.key == key).count() >= now).await;
         gate.open();
         wanted *= 2;
     }
     let mut body = read.read(usize::try_from(MIB).unwrap()).await.to_vec();
-    // One is done, and another one takes its place.
+    // One is complete, and another one takes its place.
     rest.wait_reached_by(expected).await;
     let waiting = rest.reached();
     assert_eq!(gets(s3, key), waiting + 1, "{}", s3.describe());
@@ -83,7 +85,7 @@ async fn ranges_of_an_object_that_is_stored_in_parts_lie_in_one_part_each() {
     assert!(answer.complete && answer.body == object.all());
     s3.assert_each_byte_sent_once("data", "parts");
     let ranges = s3.requests().into_iter().filter_map(|seen| seen.range);
-    // That of the first was not known yet when it was asked for.
+    // The object's size was not known yet when the first range was requested.
     let inner: Vec<_> = ranges.filter(|range| range.start > 0).collect();
     assert!(inner.len() >= 8, "{inner:?}");
     let is_in_one =

@@ -1,4 +1,4 @@
-//! What is read over is written to disk while it is in memory, and survives a crash.
+//! Write-behind: blocks that are read again are written to disk while they are in memory, and survive a crash.
 
 use http::Method;
 
@@ -8,7 +8,8 @@ const HOT: u64 = 20;
 const COLD: u64 = 20;
 const SIZE: u64 = 100_000;
 
-/// The real process with the default admission, and memory for all of it. `more`: further keys of the cache.
+/// Starts the real process with the default admission, and memory for everything; `more` are further keys of the
+/// cache.
 async fn start(scratch: &Scratch, s3: &FakeS3, more: &str) -> Process {
     let config = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\

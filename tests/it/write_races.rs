@@ -1,5 +1,5 @@
-//! Writes through the proxy: seen by every later read, never sent twice, and doubted when their outcome is unknown
-//! (R8, R9).
+//! Writes through the proxy: seen by every later read, never sent twice, and revalidated when their outcome is
+//! unknown (R8, R9).
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn heads(s3: &FakeS3) -> usize {
     s3.count(|r| r.method == Method::HEAD)
 }
 
-/// Lets that much time pass at once; nothing may be under way.
+/// Advances the clock by this many seconds; no request may be in flight.
 async fn pass(seconds: u64) {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(seconds)).await;
@@ -42,7 +42,7 @@ async fn r8_what_is_read_during_a_write_is_not_kept_after_it() {
     let writer = client.put("/data/key").body("new");
     let writer = tokio::spawn(async move { writer.send().await });
     gate.wait_reached().await;
-    // Invalidated before it was forwarded: the read asks the origin, and is kept for now.
+    // Invalidated before it was forwarded: the read asks the origin, and its object is cached for now.
     s3.forget_requests();
     assert_eq!(read(&client).await, "old");
     assert_eq!(read(&client).await, "old");
@@ -68,7 +68,7 @@ async fn r8_a_read_that_is_under_way_when_a_write_ends_is_not_admitted() {
     assert_eq!(writer.await.unwrap().status, 200);
     assert_eq!(read(&client).await, "new");
     reading.open();
-    // It arrived before the write ended: either is right for it.
+    // It arrived before the write ended: either object is right for it.
     assert!(["old", "new"].contains(&&*reader.finish().await.text()));
     assert_eq!(read(&client).await, "new");
 }
@@ -85,7 +85,7 @@ async fn r8_a_late_commit_is_seen_by_the_read_that_follows_its_last_byte() {
     assert_eq!(answer.status, 200);
     assert!(answer.read(38).await.starts_with(b"<?xml"));
     gate.wait_reached().await;
-    // The 200 is here, and the old object still stands.
+    // The 200 has arrived, and the old object is still current.
     assert_eq!(read(&client).await, "old");
     gate.open();
     let rest = String::from_utf8_lossy(&answer.rest().await).into_owned();
@@ -119,7 +119,7 @@ async fn r8_after_an_unknown_outcome_each_read_asks_for_a_minute() {
         assert_eq!(read(&client).await, "new");
         assert_eq!(heads(&s3), n, "{}", s3.describe());
     }
-    // The write comes through late, behind our back.
+    // The write takes effect late, without hotset.
     s3.put("data", "key", Object::bytes("late"));
     assert_eq!(read(&client).await, "late");
     assert_eq!(heads(&s3), 4);
@@ -304,7 +304,7 @@ async fn r9_a_write_over_a_kept_alive_connection_that_dies_is_sent_once() {
     for fault in [Fault::ResetBeforeAnswer, Fault::CloseBeforeAnswer] {
         for method in [Method::PUT, Method::DELETE, Method::POST] {
             let (s3, _proxy, client) = setup().await;
-            // The first makes the connection that the second finds.
+            // The first makes the connection that the second one reuses.
             assert_eq!(client.put("/data/warm").body("x").send().await.status, 200);
             let matcher = Matcher::any().method(method.clone()).key("key");
             s3.fault(matcher, Times(1), fault.clone());

@@ -5,7 +5,7 @@
 //! - it is left with the connection that the head came by, whose address and certificate the verdict depends on;
 //! - it is taken once, and replaced before the next session begins;
 //! - it holds only for a head that is equal in every part that the verdict depends on (see [`HandedOver::is_of`]):
-//! any other head is parsed and authorized anew.
+//!   any other head is parsed and authorized anew.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HOST, UPGRADE};

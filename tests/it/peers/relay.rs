@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passes {
     All,
-    /// Lease requests and their responses, but no messages.
+    /// Lease requests and their responses, but no pushed messages.
     Questions,
     Nothing,
 }

@@ -1,4 +1,4 @@
-//! The API of the admin port.
+//! A client of the admin port's API.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ impl Api {
         Api { client: Client::new(admin), token: Some(token) }
     }
 
-    /// Status and body of the answer.
+    /// Sends a POST; returns status and body of the response.
     pub async fn post(&self, path: &str, body: &str) -> (u16, Value) {
         let request = self.client.request(Method::POST, path);
         self.send(request.header("content-type", "application/json").body(body.to_owned())).await
@@ -39,14 +39,14 @@ impl Api {
         self.send(self.client.delete(path)).await
     }
 
-    /// Begins a warm job, waits until it has ended, and returns how it did.
+    /// Starts a warm job, waits until it has ended, and returns its final state.
     pub async fn warm(&self, body: &str) -> Value {
         let (status, begun) = self.post("/api/v1/warm", body).await;
         assert_eq!(status, 202, "{begun}");
         self.job(&begun, |job| job["state"] != "running").await
     }
 
-    /// Asks for a job until it is so.
+    /// Polls a job until it meets the condition.
     pub async fn job(&self, begun: &Value, is_so: impl Fn(&Value) -> bool) -> Value {
         let path = format!("/api/v1/warm/{}", begun["id"].as_str().expect("an id"));
         let asked = async {

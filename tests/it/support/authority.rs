@@ -1,4 +1,4 @@
-//! Certificates for a test: an authority, what it signs, and clients that believe it.
+//! Certificates for a test: an authority, the certificates that it signs, and clients that trust it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::within;
 
-/// Signs certificates.
+/// A certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate with its chain, and its key, as PEM.
@@ -37,27 +37,27 @@ impl Authority {
         Authority(CertifiedIssuer::self_signed(params, key).expect("a complete certificate"))
     }
 
-    /// Its own certificate, as PEM.
+    /// Returns its own certificate, as PEM.
     #[must_use]
     pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// A certificate for these names, each a host (`*.s3.local` too), an address or a URI; what follows
-    /// `dns:` is taken for a host's name, whatever it is.
+    /// Issues a certificate for these names, each a host (`*.s3.local` too), an address or a URI; the text after
+    /// `dns:` is taken for a host name, whatever it is.
     #[must_use]
     pub fn sign(&self, names: &[&str]) -> Pair {
         self.sign_until(names, 2099)
     }
 
-    /// The same, valid until the end of a year.
+    /// Issues the same certificate, valid until the end of a year.
     #[must_use]
     pub fn sign_until(&self, names: &[&str], year: i32) -> Pair {
         let key = KeyPair::generate().expect("random numbers");
         Pair { cert: self.certify(names, year, &key), key: key.serialize_pem() }
     }
 
-    /// A certificate for a key that there is, as PEM.
+    /// Issues a certificate for an existing key, as PEM.
     #[must_use]
     pub fn certify(&self, names: &[&str], year: i32, key: &KeyPair) -> String {
         let is_plain = |name: &&&str| !name.contains("://") && !name.starts_with("dns:");
@@ -76,7 +76,7 @@ impl Authority {
         params.signed_by(key, &self.0).expect("a complete certificate").pem()
     }
 
-    /// A client that believes what this authority signs.
+    /// Returns a client that trusts this authority.
     #[must_use]
     pub fn client(&self) -> TlsClient {
         let mut roots = RootCertStore::empty();
@@ -85,7 +85,7 @@ impl Authority {
     }
 }
 
-/// A TLS client to be; chained, then connected.
+/// A TLS client under construction; chained, then connected.
 #[derive(Debug, Clone)]
 pub struct TlsClient {
     roots: RootCertStore,
@@ -95,7 +95,7 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
-    /// Shows this certificate when it is asked for one.
+    /// Presents this certificate when asked for one.
     #[must_use]
     pub fn with(mut self, pair: &Pair) -> TlsClient {
         self.pair = Some(pair.clone());
@@ -109,14 +109,14 @@ impl TlsClient {
         self
     }
 
-    /// Speaks one version only.
+    /// Supports one TLS version only.
     #[must_use]
     pub fn version(mut self, versions: &'static [&'static SupportedProtocolVersion]) -> TlsClient {
         self.versions = versions;
         self
     }
 
-    /// What rustls takes; connections made with one and the same remember their sessions.
+    /// Returns the configuration for rustls; connections made with the same one resume their sessions.
     #[must_use]
     pub fn config(&self) -> Arc<ClientConfig> {
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -135,7 +135,7 @@ impl TlsClient {
         Arc::new(config)
     }
 
-    /// Connects and shakes hands, asking for `host`.
+    /// Connects and does the handshake for `host`.
     ///
     /// # Errors
     /// When either side refuses the other.
@@ -149,7 +149,7 @@ impl TlsClient {
     }
 }
 
-/// Shakes hands over a connection.
+/// Does the handshake over a connection.
 ///
 /// # Errors
 /// When either side refuses the other.

@@ -1,4 +1,4 @@
-//! Control groups of our own, where this machine lets us make some.
+//! Control groups for tests, where this machine allows them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::hotset;
 
-/// A group with a limit, and one below it without, for the process. Both are removed when it is dropped, after the
-/// processes in it have ended.
+/// A control group with a limit, and one below it without, for the process. Both are removed when it is dropped,
+/// after the processes in it have ended.
 #[derive(Debug)]
 pub struct LimitedGroup(PathBuf);
 
 impl LimitedGroup {
-    /// A group that limits memory to so many bytes. `None`: it cannot be had here, for the reason that is printed.
+    /// Makes a group with a memory limit in bytes. `None`: not possible here, for the reason that is printed.
     #[must_use]
     pub fn memory(limit: u64) -> Option<Self> {
         Self::with("memory", "memory.limit_in_bytes", "memory.max", &limit.to_string())
     }
 
-    /// A group with so many microseconds of CPU in 100 ms.
+    /// Makes a group with a CPU quota, in microseconds per 100 ms.
     #[must_use]
     pub fn cpu(quota: u64) -> Option<Self> {
         if Path::new("/sys/fs/cgroup/cpu").is_dir() {
@@ -39,7 +39,7 @@ impl LimitedGroup {
         let group = Self(mount.join(format!("hotset-test-{}-{number}", std::process::id())));
         let made = fs::create_dir_all(group.process()).and_then(|()| {
             fs::write(group.0.join(file), limit)?;
-            // Whether a process may be put there.
+            // Tests whether a process can be put there.
             let mut put = group.enter(&Command::new("true"));
             let done = put.status()?.success();
             done.then_some(()).ok_or_else(|| std::io::Error::other("no process may enter it"))
@@ -57,7 +57,7 @@ impl LimitedGroup {
         self.0.join("process")
     }
 
-    /// The binary with these arguments, in the group below.
+    /// Returns the command for the binary with these arguments, in the inner group.
     #[must_use]
     pub fn hotset(&self, arguments: &[&str]) -> Command {
         let mut command = self.enter(&hotset(arguments));
@@ -66,7 +66,7 @@ impl LimitedGroup {
         command
     }
 
-    /// Processes in the group that hold so many bytes until the child's stdin is closed.
+    /// Starts processes in the group that hold this many bytes until the child's stdin is closed.
     ///
     /// # Panics
     /// When there is no shell.
@@ -91,7 +91,7 @@ impl LimitedGroup {
 impl Drop for LimitedGroup {
     fn drop(&mut self) {
         for folder in [self.process(), self.0.clone()] {
-            // Who ended last may still be on its way out.
+            // The last process to end may still be exiting.
             let mut tries = 0..100_000;
             while tries.next().is_some() && fs::remove_dir(&folder).is_err() {
                 std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! hotset as its users run it: the real binary in a process of its own.
+//! The real binary in a process of its own, as users run it.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::client::Client;
 use super::{lock, within};
 
-/// For a process that is to end by itself.
+/// Timeout for a process that must end by itself.
 const WATCHDOG: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
-/// The binary with these arguments, with keys for the origin and nothing else of ours in its environment.
+/// Returns a command for the binary with these arguments; its environment has only keys for the origin.
 #[must_use]
 pub fn hotset(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hotset"));
@@ -25,7 +25,7 @@ pub fn hotset(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the binary to its end: its exit code, and what it wrote to stdout and stderr.
+/// Runs the binary to its end; returns its exit code, stdout and stderr.
 ///
 /// # Panics
 /// When it does not run, is killed, or does not end within a minute.
@@ -51,7 +51,7 @@ pub struct Process {
     child: Child,
     stdout: Lines,
     stderr: Lines,
-    /// Where it serves S3; none when it listens on a unix socket only.
+    /// Address of the S3 listener; `None` when it listens on a unix socket only.
     pub addr: Option<SocketAddr>,
     pub admin: SocketAddr,
 }
@@ -60,12 +60,12 @@ impl Process {
     /// Starts `hotset serve` with this configuration file, whose ports are 0, and waits until it listens.
     ///
     /// # Panics
-    /// When it does not, within 10 s.
+    /// When it does not listen within 10 s.
     pub async fn serve(config: &str) -> Process {
         Process::spawn(hotset(&["serve", "--config", config])).await
     }
 
-    /// As [`Process::serve`], with a command that may say more.
+    /// As [`Process::serve`], with a command that may have more arguments or variables.
     ///
     /// # Panics
     /// As [`Process::serve`].
@@ -120,7 +120,7 @@ impl Process {
         kill_process(Pid::from_child(&self.child), Signal::USR1).expect("it is still there");
     }
 
-    /// Stops the process where it is, until [`Process::thaw`].
+    /// Stops the process with SIGSTOP, until [`Process::thaw`].
     ///
     /// # Panics
     /// When the process is gone.
@@ -128,7 +128,7 @@ impl Process {
         kill_process(Pid::from_child(&self.child), Signal::STOP).expect("it is still there");
     }
 
-    /// Has it go on.
+    /// Continues the process with SIGCONT.
     ///
     /// # Panics
     /// When the process is gone.
@@ -136,7 +136,7 @@ impl Process {
         kill_process(Pid::from_child(&self.child), Signal::CONT).expect("it is still there");
     }
 
-    /// Sends SIGKILL and waits until the process is gone.
+    /// Sends SIGKILL and waits until the process has ended.
     ///
     /// # Panics
     /// When it had ended before, by itself.
@@ -147,19 +147,19 @@ impl Process {
         self.child.wait().expect("our own child");
     }
 
-    /// The value of a metric's series, as `/metrics` prints it; 0 when it is not there.
+    /// Returns the value of a metric's series, as `/metrics` prints it; 0 when it is absent.
     ///
     /// # Panics
-    /// When it is not a number.
+    /// When the value is not a number.
     pub async fn metric(&self, series: &str) -> f64 {
         let page = self.admin().get("/metrics").send().await.text();
         super::sum_of_series(&page, series)
     }
 
-    /// Waits until a metric is as it should be; returns it.
+    /// Waits until a metric meets the condition; returns its value.
     ///
     /// # Panics
-    /// When it is not within the watchdog's time.
+    /// When it does not within the watchdog's time.
     pub async fn wait_for_metric(&self, series: &str, is_so: impl Fn(f64) -> bool) -> f64 {
         let reached = async {
             loop {
@@ -181,23 +181,23 @@ impl Process {
         self.child.wait().expect("our own child")
     }
 
-    /// Waits for a line of its log (stderr) that has this in it.
+    /// Waits for a line of its log (stderr) that contains this text.
     pub async fn logged(&mut self, text: &str) -> String {
         self.stderr.wait_for(text).await
     }
 
-    /// Waits for a line of its output that has this in it.
+    /// Waits for a line of its output that contains this text.
     pub async fn printed(&mut self, text: &str) -> String {
         self.stdout.wait_for(text).await
     }
 
-    /// All that it has logged and printed so far.
+    /// Returns everything that it has logged and printed so far.
     #[must_use]
     pub fn output(&self) -> String {
         [self.stderr.all(), self.stdout.all()].concat().join("\n")
     }
 
-    /// A value of `/proc/<pid>/status` in bytes, such as `VmHWM`.
+    /// Returns a value of `/proc/<pid>/status` in bytes, such as `VmHWM`.
     ///
     /// # Panics
     /// When there is none.
@@ -218,7 +218,7 @@ impl Drop for Process {
     }
 }
 
-/// What comes out of a pipe, line by line, read by a thread so that the process never waits for us.
+/// Lines of a pipe, read by a thread so that the process never blocks on it.
 #[derive(Debug)]
 struct Lines {
     arrivals: UnboundedReceiver<()>,
@@ -244,7 +244,7 @@ impl Lines {
         lock(&self.kept).clone()
     }
 
-    /// The next line; `None` once the pipe is closed.
+    /// Returns the next line; `None` once the pipe is closed.
     async fn next(&mut self) -> Option<String> {
         self.arrivals.recv().await?;
         let line = lock(&self.kept).get(self.seen).cloned();

@@ -1,5 +1,5 @@
-//! Those who give out credentials, over real HTTP: a container's agent (ECS, EKS Pod Identity), the instance metadata
-//! service (`IMDSv2`) and STS.
+//! Sources of credentials, over real HTTP: a container's agent (ECS, EKS Pod Identity), the instance metadata service
+//! (`IMDSv2`) and STS.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -16,15 +16,15 @@ use tokio::net::TcpListener;
 
 use super::lock;
 
-/// What is given out.
+/// Credentials that the agent hands out.
 #[derive(Debug, Clone)]
 pub struct Given {
     pub access_key: String,
-    /// From now.
+    /// Lifetime, from the time of the request.
     pub lives: Duration,
 }
 
-/// A request as it was seen.
+/// A request as the agent received it.
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub method: String,
@@ -37,12 +37,12 @@ pub struct Asked {
 #[derive(Debug)]
 struct State {
     given: Given,
-    /// Answers this instead.
+    /// Status to answer with instead of credentials.
     status: Option<u16>,
     asked: Vec<Asked>,
 }
 
-/// One server that plays all of them, told apart by what is asked.
+/// One server for all of them, told apart by the request.
 #[derive(Debug)]
 pub struct FakeAgent {
     pub url: String,
@@ -74,12 +74,12 @@ impl FakeAgent {
         FakeAgent { url, state }
     }
 
-    /// From now on it gives out these.
+    /// Changes the credentials that are handed out.
     pub fn give(&self, access_key: &str, lives: Duration) {
         lock(&self.state).given = Given { access_key: access_key.to_owned(), lives };
     }
 
-    /// From now on it answers this status.
+    /// Makes it answer with this status.
     pub fn fail(&self, status: u16) {
         lock(&self.state).status = Some(status);
     }
@@ -111,7 +111,7 @@ async fn answer(state: &Mutex<State>, request: Request<Incoming>) -> Response<St
         (200, "/latest/meta-data/iam/security-credentials/") => "node-role".to_owned(),
         (200, "/") => sts(&state.given, &asked.body),
         (200, _) => agent(&state.given),
-        // Looks like credentials, and is none.
+        // Looks like credentials, but is invalid.
         _ => agent(&Given { access_key: "AKBAD".to_owned(), lives: Duration::from_hours(1) }),
     };
     Response::builder()
@@ -139,7 +139,7 @@ fn agent(given: &Given) -> String {
     answer.to_string()
 }
 
-/// `AssumeRole` and `AssumeRoleWithWebIdentity`.
+/// Answers `AssumeRole` and `AssumeRoleWithWebIdentity`.
 fn sts(given: &Given, body: &str) -> String {
     let action = match body.contains("Action=AssumeRoleWithWebIdentity") {
         true => "AssumeRoleWithWebIdentity",

@@ -1,4 +1,4 @@
-//! A queue of SQS: what is received comes again after its visibility timeout, until it is deleted.
+//! An SQS queue: a received message is redelivered after its visibility timeout, until it is deleted.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -26,7 +26,7 @@ struct Message {
     is_deleted: bool,
 }
 
-/// A queue and the address that it is reached by.
+/// A queue and its URL.
 #[derive(Debug)]
 pub struct FakeSqs {
     pub url: String,
@@ -64,7 +64,7 @@ impl FakeSqs {
         FakeSqs { url, messages, changed, actions }
     }
 
-    /// The permissions that its requests needed.
+    /// Returns the permissions that its requests needed.
     pub fn actions(&self) -> BTreeSet<String> {
         let actions = lock(&self.actions);
         let action = |target: &String| {
@@ -73,7 +73,7 @@ impl FakeSqs {
         actions.iter().map(action).collect()
     }
 
-    /// Puts a message into the queue; its number.
+    /// Puts a message into the queue; returns its number.
     pub fn send(&self, body: String) -> usize {
         let mut messages = lock(&self.messages);
         let visible_at = Instant::now();
@@ -81,13 +81,13 @@ impl FakeSqs {
         messages.len() - 1
     }
 
-    /// How often a message was received, and whether it was deleted.
+    /// Returns the number of times that a message was received, and whether it was deleted.
     pub fn state(&self, number: usize) -> (usize, bool) {
         let messages = lock(&self.messages);
         (messages[number].received, messages[number].is_deleted)
     }
 
-    /// Waits until a message was received so often and deleted or not.
+    /// Waits until that state of a message meets the condition.
     pub async fn until(&self, what: &str, number: usize, is_so: impl Fn((usize, bool)) -> bool) {
         within(what, async {
             while !is_so(self.state(number)) {
@@ -111,7 +111,7 @@ async fn answer(
         "AmazonSQS.ReceiveMessage" => {
             let received = receive(&mut lock(messages), &asked);
             if received.is_empty() {
-                // As a queue does that is polled long.
+                // As long polling does.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             json!({ "Messages": received })

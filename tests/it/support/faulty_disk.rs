@@ -1,5 +1,5 @@
-//! A disk that hangs or fails on command, below the real process: a library that is loaded before libc and stands in
-//! for what writes and syncs. What was written before stays readable.
+//! A disk that hangs or fails on command, below the real process: a preloaded library that overrides libc's calls to
+//! write and sync. Bytes written before stay readable.
 
 use std::fs;
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ pub struct FaultyDisk {
 }
 
 impl FaultyDisk {
-    /// Makes the library in `scratch`.
+    /// Builds the library in `scratch`.
     ///
     /// # Panics
     /// Without a C compiler, which building hotset needs, too.
@@ -73,29 +73,29 @@ impl FaultyDisk {
         FaultyDisk { library, hangs, fails }
     }
 
-    /// Puts the faults below a process that is to be started.
+    /// Preloads the library into a process that is to be started.
     pub fn below(&self, command: &mut Command) {
         command.env("LD_PRELOAD", &self.library);
         command.env("DISK_HANGS", &self.hangs).env("DISK_FAILS", &self.fails);
     }
 
-    /// Every write hangs from now on.
+    /// Makes every write hang from now on.
     ///
     /// # Panics
-    /// When that cannot be told.
+    /// When the flag file cannot be written.
     pub fn hang(&self) {
         fs::write(&self.hangs, "").expect("a writable folder");
     }
 
-    /// Every write fails from now on.
+    /// Makes every write fail from now on.
     ///
     /// # Panics
-    /// When that cannot be told.
+    /// When the flag file cannot be written.
     pub fn fail(&self) {
         fs::write(&self.fails, "").expect("a writable folder");
     }
 
-    /// It works again.
+    /// Makes the disk work again.
     pub fn heal(&self) {
         let _ = fs::remove_file(&self.hangs);
         let _ = fs::remove_file(&self.fails);

@@ -10,7 +10,7 @@ use super::sigv4::{amz_date_of, signature_of};
 
 const BOUNDARY: &str = "----WebKitFormBoundary7MA4YWxkTrZu0gW";
 
-/// A form to be; every field but those of [`Form::uncovered`] has a condition that it be so.
+/// A form under construction; the policy has a condition for every field except those of [`Form::uncovered`].
 #[derive(Clone, Debug)]
 pub struct Form {
     bucket: String,
@@ -18,7 +18,7 @@ pub struct Form {
     uncovered: Vec<(String, String)>,
     conditions: Vec<String>,
     after: Vec<(String, String)>,
-    /// Instead of what was signed.
+    /// Values sent instead of the signed ones.
     changed: Vec<(String, String)>,
     file: Vec<u8>,
     filename: String,
@@ -28,7 +28,7 @@ pub struct Form {
 }
 
 impl Form {
-    /// For `data/team/new`, signed by `TEAM`.
+    /// Makes a form for `data/team/new`, signed by `TEAM`.
     #[must_use]
     pub fn new() -> Form {
         Form {
@@ -57,21 +57,21 @@ impl Form {
         self
     }
 
-    /// A field with a condition of its own, or none.
+    /// Adds a field that needs a condition of its own, or has none.
     #[must_use]
     pub fn uncovered(mut self, name: &str, value: &str) -> Form {
         self.uncovered.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// One more condition, as JSON.
+    /// Adds a condition to the policy, as JSON.
     #[must_use]
     pub fn condition(mut self, json: &str) -> Form {
         self.conditions.push(json.to_owned());
         self
     }
 
-    /// A field behind the file.
+    /// Adds a field after the file.
     #[must_use]
     pub fn after(mut self, name: &str, value: &str) -> Form {
         self.after.push((name.to_owned(), value.to_owned()));
@@ -111,14 +111,14 @@ impl Form {
         Form { lives: Duration::ZERO, ..self }
     }
 
-    /// A header of the request.
+    /// Adds a header to the request.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Form {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The request, to the bucket by its path.
+    /// Returns the request, to the path-style bucket.
     #[must_use]
     pub fn wire(&self) -> Vec<u8> {
         self.wire_to("/data", "127.0.0.1")
@@ -141,7 +141,7 @@ impl Form {
         format!("multipart/form-data; boundary={BOUNDARY}")
     }
 
-    /// How the body begins a part called so.
+    /// Returns a part of the body with this name and value.
     #[must_use]
     pub fn part(name: &str, value: &str) -> String {
         format!(
@@ -176,7 +176,7 @@ impl Form {
         [body.as_bytes(), &self.file, end.as_bytes()].concat()
     }
 
-    /// All fields, those of the signature included.
+    /// Returns all fields, including those of the signature.
     fn signed(&self) -> Vec<(String, String)> {
         let mut fields = self.fields.clone();
         let Some((access_key, secret)) = &self.keys else {

@@ -1,4 +1,4 @@
-//! All that a key ever was, and which answers are true of it.
+//! The history of a key: all its versions, and the check of responses against them.
 
 use rand::Rng;
 
@@ -9,29 +9,29 @@ use super::fake_s3::Object;
 #[derive(Debug)]
 pub struct History {
     versions: Vec<Option<Object>>,
-    /// Reads through the proxy that begin now see this one or a later one.
+    /// Oldest version that reads through the proxy may return, if they begin now.
     floor: usize,
-    /// So do reads that demand the state of now.
+    /// The same for reads that demand the current version.
     strict_floor: usize,
-    /// The last version is being written.
+    /// Whether the last version is being written.
     open: bool,
 }
 
 impl Default for History {
-    /// Of a key that is not there yet.
+    /// Makes the history of a key that does not exist yet.
     fn default() -> History {
         History { versions: vec![None], floor: 0, strict_floor: 0, open: false }
     }
 }
 
 impl History {
-    /// A write begins; one at a time.
+    /// Records the start of a write; one at a time.
     pub fn begin(&mut self, version: Option<Object>) {
         self.versions.push(version);
         self.open = true;
     }
 
-    /// A write has ended. One that was not applied leaves what was before.
+    /// Records the end of a write. If it was not applied, the version before is current again.
     pub fn end(&mut self, applied: bool, through_the_proxy: bool) {
         if !applied {
             let before = self.versions[self.versions.len() - 2].clone();
@@ -51,12 +51,12 @@ impl History {
         self.open
     }
 
-    /// hotset was told of the version at `index`, or of a later one.
+    /// Records that hotset got an event for the version at `index`, or a later one.
     pub fn told(&mut self, index: usize) {
         self.floor = self.floor.max(index);
     }
 
-    /// A version that was there, and its place; the latest now and then.
+    /// Returns an existing version and its index; half of the time the latest one.
     pub fn any(&self, random: &mut impl Rng) -> (usize, Option<&Object>) {
         let index = match random.gen_bool(0.5) {
             true => self.strict_floor,
@@ -65,13 +65,14 @@ impl History {
         (index, self.versions[index].as_ref())
     }
 
-    /// What a read that begins now may not be older than; `strict`: it demands the state of now.
+    /// Returns the index of the oldest version that a read beginning now may return; `strict`: it demands the current
+    /// one.
     #[must_use]
     pub fn floor(&self, strict: bool) -> usize {
         if strict { self.strict_floor } else { self.floor }
     }
 
-    /// What the key is now, or becomes.
+    /// Returns the current version, or the one being written.
     ///
     /// # Panics
     /// Never: there is always one.
@@ -80,8 +81,8 @@ impl History {
         self.versions.last().expect("it begins with one").as_ref()
     }
 
-    /// Whether a GET may be answered so: the bytes of one version that is not older than `floor`, all that were
-    /// promised or fewer and visibly so; or the absence, or the size, of one.
+    /// Whether a response to a GET is right: the bytes of one version not older than `floor`, either complete or
+    /// visibly truncated; or the 404 or 416 of such a version.
     #[must_use]
     pub fn allows(&self, floor: usize, answer: &Response) -> bool {
         let allowed = &self.versions[floor..];
@@ -99,7 +100,7 @@ impl History {
         }
     }
 
-    /// Whether a HEAD may be answered so.
+    /// Whether a response to a HEAD is right.
     #[must_use]
     pub fn allows_head(&self, floor: usize, answer: &Response) -> bool {
         let allowed = &self.versions[floor..];
@@ -113,14 +114,14 @@ impl History {
         }
     }
 
-    /// Of each version, for messages.
+    /// Returns the `ETag` of each version, for messages.
     #[must_use]
     pub fn etags(&self) -> Vec<Option<&str>> {
         self.versions.iter().map(|v| v.as_ref().and_then(Object::etag_value)).collect()
     }
 }
 
-/// Whether an answer has these bytes of the object: those that its `Content-Range` says, or all; or fewer, visibly so.
+/// Whether a response has the object's bytes for its `Content-Range`, or all of them; or fewer, visibly truncated.
 pub fn is_of(object: &Object, answer: &Response) -> bool {
     let got = answer.body.len() as u64;
     let (start, end) = match answer.header("content-range") {
@@ -135,7 +136,7 @@ pub fn is_of(object: &Object, answer: &Response) -> bool {
         && (!answer.complete || start + got == end)
 }
 
-/// The first byte of a `Content-Range` and the one past its last, when it is of an object of `size` bytes.
+/// Returns the first byte of a `Content-Range` and the one past its last, if it is for an object of `size` bytes.
 fn bounds(text: &str, size: u64) -> Option<(u64, u64)> {
     let (first, rest) = text.strip_prefix("bytes ")?.split_once('-')?;
     let (last, _) = rest.split_once('/')?;

@@ -1,15 +1,14 @@
-//! What the integration tests stand on: an origin that misbehaves on demand, clients that see all.
+//! Support library of the integration tests: an origin that misbehaves on demand, clients that show every byte.
 //!
-//! - [`FakeS3`]: an S3 origin inside the test. It serves objects of any size without holding them,
-//!   records every request, and breaks its answers exactly where a [`Fault`] says.
-//! - [`Client`]: a raw HTTP/1.1 client that never hides a truncated answer; [`H2Client`] does the
-//!   same over HTTP/2 with prior knowledge.
+//! - [`FakeS3`]: an S3 origin inside the test. It serves objects of any size without storing them, records every
+//!   request, and breaks its responses exactly where a [`Fault`] says.
+//! - [`Client`]: a raw HTTP/1.1 client that never hides a truncated response; [`H2Client`] does the same over HTTP/2
+//!   with prior knowledge.
 //! - [`Gate`]: holds a request at a chosen point, so that races are played out step by step.
 //!
-//! Two invariants. Nothing here sleeps: a test waits for an event ([`FakeS3::wait_for`],
-//! [`Gate::wait_reached`]), and every wait has a limit, so a hanging test fails with a message.
-//! And nothing here but [`TestProxy`] and [`our_signature`] knows the crate under test: what the
-//! rest believes about S3 and HTTP is its own.
+//! Two invariants. Nothing here sleeps: a test waits for an event ([`FakeS3::wait_for`], [`Gate::wait_reached`]), and
+//! every wait has a timeout, so a hanging test fails with a message. And nothing here but [`TestProxy`] and
+//! [`our_signature`] knows the crate under test: the rest has its own implementation of S3 and HTTP.
 #![allow(dead_code, unused_imports, reason = "a support library: no single test uses all of it")]
 
 mod api;
@@ -52,11 +51,11 @@ pub use sigv4::Signed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long a test waits for something that must happen at once.
+/// Timeout of a test for an event that must happen at once.
 pub const EVENT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a client waits for one step of an answer: longer than [`EVENT_LIMIT`], so that the
-/// wait that explains more fails first.
+/// Timeout of a client for one step of a response: longer than [`EVENT_LIMIT`], so that the wait with the better
+/// message fails first.
 pub const CLIENT_LIMIT: Duration = Duration::from_secs(20);
 
 /// Waits for `future`, at most [`EVENT_LIMIT`].
@@ -88,10 +87,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The sum of the series of a page of `/metrics` that have the name and the labels of `series`, and maybe others.
+/// Returns the sum of the series on a `/metrics` page that have the name and the labels of `series`, and maybe
+/// others.
 ///
 /// # Panics
-/// When a value is no number.
+/// When a value is not a number.
 fn sum_of_series(page: &str, series: &str) -> f64 {
     let (name, labels) = series.split_once('{').unwrap_or((series, ""));
     let wanted: Vec<&str> = labels.trim_end_matches('}').split("\",").collect();

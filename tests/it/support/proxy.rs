@@ -24,21 +24,21 @@ pub struct TestProxy {
     pub admin: SocketAddr,
     pub cache: Arc<Cache>,
     access: Arc<Access>,
-    /// What receivers hand their messages to.
+    /// Intake of event messages, as receivers use it.
     pub intake: Arc<Intake>,
-    /// Where notifications are received.
+    /// Address of the webhook listener.
     pub webhook: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     running: Option<JoinHandle<()>>,
 }
 
 impl TestProxy {
-    /// With the configuration of [`test_config`].
+    /// Starts hotset with the configuration of [`test_config`].
     pub async fn start(s3: &FakeS3) -> Self {
         Self::start_with(s3, |_| {}).await
     }
 
-    /// With a configuration that `change` adapts.
+    /// Starts hotset with a configuration that `change` adapts.
     pub async fn start_with(s3: &FakeS3, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = test_config(s3);
         change(&mut config);
@@ -46,7 +46,8 @@ impl TestProxy {
         Box::pin(Self::start_unchecked(config)).await
     }
 
-    /// With a configuration that lacks what the test does itself, such as a receiver of events.
+    /// Starts hotset with an incomplete configuration, where the test does the missing part, such as receiving
+    /// events.
     pub async fn start_unchecked(config: Config) -> Self {
         let app =
             Box::pin(App::bind_with(config, Some(test_credentials()))).await.expect("free ports");
@@ -67,7 +68,7 @@ impl TestProxy {
         Client::new(self.addr)
     }
 
-    /// What SIGTERM does.
+    /// Begins a graceful shutdown, as SIGTERM does.
     pub fn begin_shutdown(&self) {
         self.stop.send_replace(true);
     }
@@ -78,12 +79,12 @@ impl TestProxy {
         within("the server to end", running).await.expect("the server did not panic");
     }
 
-    /// How many signatures of requests it has looked at.
+    /// Returns the number of request signatures that it has verified.
     pub fn verifications(&self) -> u64 {
         self.access.verifications()
     }
 
-    /// The value of a metric's series, as `/metrics` prints it; 0 when it is not there.
+    /// Returns the value of a metric's series, as `/metrics` prints it; 0 when it is absent.
     pub async fn metric(&self, series: &str) -> f64 {
         let page = Client::new(self.admin).get("/metrics").send().await.text();
         super::sum_of_series(&page, series)
@@ -98,12 +99,12 @@ impl Drop for TestProxy {
     }
 }
 
-/// The keys towards the origin.
+/// Returns the credentials for the origin.
 pub(in crate::support) fn test_credentials() -> Credentials {
     Credentials::new("AKTEST".to_owned(), "sktest".into(), None).expect("legal keys")
 }
 
-/// An origin, hotset in front of it, and a client of it.
+/// Starts an origin, hotset in front of it, and a client of it.
 pub async fn setup() -> (FakeS3, TestProxy, Client) {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start(&s3).await;
@@ -111,7 +112,7 @@ pub async fn setup() -> (FakeS3, TestProxy, Client) {
     (s3, proxy, client)
 }
 
-/// The defaults, small and quick: 64 MiB of memory, retries within milliseconds.
+/// Returns the defaults, small and quick: 64 MiB of memory, retries within milliseconds.
 pub fn test_config(s3: &FakeS3) -> Config {
     let mut config = Config::default();
     config.listen[0].address = "127.0.0.1:0".into();
@@ -126,7 +127,7 @@ pub fn test_config(s3: &FakeS3) -> Config {
     config.cache.in_flight = Some(ByteSize::mib(64));
     config.cache.read_ahead = ByteSize::mib(32);
     config.log.access = AccessLog::Off;
-    // Some tests let days pass between two requests.
+    // Some tests advance the clock by days between two requests.
     config.limits.keep_alive = HumanDuration(Duration::from_hours(24 * 365));
     config
 }

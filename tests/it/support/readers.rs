@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::{Client, within};
 
-/// Readers of `/data/N/o`, each over a client of its own; a read that fails or has other bytes ends the test.
+/// Readers of `/data/N/o`, each with a client of its own; a read that fails or has wrong bytes ends the test.
 pub struct Readers {
     stop: Arc<AtomicBool>,
     reads: Arc<AtomicU64>,
@@ -16,7 +16,7 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// `objects`: the bytes of each N from 0.
+    /// Starts the readers; `objects` are the bytes of each N from 0.
     pub fn start(clients: impl IntoIterator<Item = Client>, objects: &Arc<[Bytes]>) -> Self {
         let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let tasks = clients.into_iter().enumerate().map(|(first, client)| {
@@ -43,12 +43,12 @@ impl Readers {
         Self { stop, reads, tasks }
     }
 
-    /// Reads that were answered.
+    /// Returns the number of reads that were answered.
     pub fn count(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
 
-    /// Waits for one more answer.
+    /// Waits for one more response.
     pub async fn one_more(&self) {
         let before = self.count();
         within("a read", async {
@@ -59,7 +59,7 @@ impl Readers {
         .await;
     }
 
-    /// Ends the readers, and returns how many connections they made.
+    /// Stops the readers, and returns the number of connections that they made.
     pub async fn end(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         let mut connections = 0;

@@ -1,4 +1,4 @@
-//! A folder of a test's own, removed with everything in it when dropped.
+//! A folder for one test, removed with everything in it when dropped.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ pub struct Scratch(PathBuf);
 
 impl Scratch {
     /// # Panics
-    /// When the folder for temporary files takes none.
+    /// When no folder can be made among the temporary files.
     #[must_use]
     pub fn new() -> Scratch {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -18,7 +18,7 @@ impl Scratch {
         Scratch(dir)
     }
 
-    /// The path of a file in it, which need not be there.
+    /// Returns the path of a file in it, which need not exist.
     #[must_use]
     pub fn path(&self, name: &str) -> String {
         self.0.join(name).display().to_string()

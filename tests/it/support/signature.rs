@@ -1,4 +1,4 @@
-//! What our signature of a request must be, computed anew from what the origin has seen.
+//! Expected signatures of our requests, computed anew from the requests that the origin received.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,8 +9,8 @@ use hotset::s3::Query;
 use super::fake_s3::Seen;
 use super::proxy::test_credentials;
 
-/// The `Authorization` that the keys of [`TestProxy`](super::TestProxy) give this request, and what its chunks'
-/// signatures are chained to.
+/// Returns the `Authorization` for this request with the credentials of [`TestProxy`](super::TestProxy), and the seed
+/// signature of its chunks.
 ///
 /// # Panics
 /// When the request has no `x-amz-date` or no `x-amz-content-sha256`.
@@ -18,7 +18,7 @@ pub fn our_signature(seen: &Seen) -> (String, Signature) {
     our_signature_for(seen, "us-east-1")
 }
 
-/// The same for another region.
+/// Returns the signature for another region.
 ///
 /// # Panics
 /// As [`our_signature`].
@@ -26,7 +26,7 @@ pub fn our_signature_for(seen: &Seen, region: &str) -> (String, Signature) {
     signature_by(test_credentials(), seen, region)
 }
 
-/// The same with the keys of the session of a directory bucket that has this number.
+/// Returns the signature with the credentials of this numbered session of a directory bucket.
 ///
 /// # Panics
 /// As [`our_signature`].
@@ -48,14 +48,14 @@ fn signature_by(keys: Credentials, seen: &Seen, region: &str) -> (String, Signat
     (authorization, signature)
 }
 
-/// `20250102T030405Z` as a time: by its seconds since 1970, found with an HTTP date.
+/// Parses a time like `20250102T030405Z`, by way of an HTTP date.
 fn moment(amz_date: &str) -> SystemTime {
     let number = |range| amz_date.get(range).and_then(|d: &str| d.parse::<u64>().ok());
     let part = |range| number(range).expect("x-amz-date is digits");
     let months =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let month = months[usize::try_from(part(4..6)).expect("two digits") - 1];
-    // The day of the week is not looked at by asctime's readers, but must be one.
+    // Parsers of asctime ignore the weekday, but need one.
     let (year, day) = (part(0..4), part(6..8));
     let seconds = part(9..11) * 3600 + part(11..13) * 60 + part(13..15);
     let days = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];

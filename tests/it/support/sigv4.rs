@@ -1,6 +1,6 @@
-//! A client's own Signature Version 4, written from the S3 API Reference and from nothing of ours.
+//! Signature Version 4 of a client, written from the S3 API Reference and independent of hotset's code.
 //!
-//! A [`Signed`] is a request that is signed when it is written: as bytes on the wire, so that a test can change
+//! A [`Signed`] is a request that is signed when it is serialized, as bytes on the wire, so that a test can change
 //! any of them.
 
 use ring::{digest, hmac};
@@ -12,14 +12,14 @@ pub const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 pub const SIGNED_CHUNKS: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 pub const SIGNED_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
 
-/// A request to be; every header but those of [`Signed::unsigned`] is signed.
+/// A request under construction; every header except those of [`Signed::unsigned`] is signed.
 #[derive(Clone, Debug)]
 pub struct Signed {
     method: &'static str,
     path: String,
-    /// Encoded pairs.
+    /// Encoded name and value pairs.
     query: Vec<(String, String)>,
-    /// Names in lower case.
+    /// Headers, with names in lower case.
     headers: Vec<(String, String)>,
     unsigned: Vec<(String, String)>,
     body: Vec<u8>,
@@ -31,7 +31,7 @@ pub struct Signed {
 }
 
 impl Signed {
-    /// A request to `host`; `target` is encoded as it is sent, and signed.
+    /// Makes a request to `host`; `target` is encoded as it is sent, and signed.
     #[must_use]
     pub fn new(method: &'static str, target: &str, host: SocketAddr) -> Signed {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -80,7 +80,7 @@ impl Signed {
         Signed { body: body.to_vec(), payload: sha256(body), ..self }
     }
 
-    /// Says this of the body, in `x-amz-content-sha256`.
+    /// Sets `x-amz-content-sha256`, the claim about the body.
     #[must_use]
     pub fn payload(self, payload: &str) -> Signed {
         Signed { payload: payload.to_owned(), ..self }
@@ -91,7 +91,7 @@ impl Signed {
         Signed { region: region.to_owned(), ..self }
     }
 
-    /// Signs as of so many seconds from now.
+    /// Signs with a time this many seconds from now.
     #[must_use]
     pub fn seconds_from_now(self, seconds: i64) -> Signed {
         let shift = Duration::from_secs(seconds.unsigned_abs());
@@ -99,7 +99,7 @@ impl Signed {
         Signed { time, ..self }
     }
 
-    /// The request with its signature in the `Authorization` header.
+    /// Returns the request with its signature in the `Authorization` header.
     #[must_use]
     pub fn wire(&self) -> Vec<u8> {
         let request = self.dated();
@@ -107,7 +107,7 @@ impl Signed {
         request.write(&[("authorization", &authorization)])
     }
 
-    /// The request with a body in chunks of `size` bytes, each signed, and (with [`SIGNED_TRAILER`]) a signed
+    /// Returns the request with a body in chunks of `size` bytes, each signed, and (with [`SIGNED_TRAILER`]) a signed
     /// checksum trailer that nobody compares with the data.
     #[must_use]
     pub fn wire_chunked(&self, data: &[u8], size: usize) -> Vec<u8> {
@@ -147,8 +147,8 @@ impl Signed {
         request.write(&[("authorization", &authorization)])
     }
 
-    /// The request presigned for so many seconds; only the host is signed. The payload is not, unless an unsigned header
-    /// names its hash.
+    /// Returns the request presigned for this many seconds; only the host is signed. The payload is not, unless an
+    /// unsigned header names its hash.
     #[must_use]
     pub fn wire_presigned(&self, expires: i64) -> Vec<u8> {
         let mut request = self.clone();
@@ -254,7 +254,7 @@ impl Signed {
     }
 }
 
-/// `20250102T030405Z`, by way of an HTTP date.
+/// Formats a time like `20250102T030405Z`, by way of an HTTP date.
 #[must_use]
 pub fn amz_date_of(time: SystemTime) -> String {
     const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -265,7 +265,7 @@ pub fn amz_date_of(time: SystemTime) -> String {
     format!("{}{month:02}{}T{time}Z", &date[12..16], &date[5..7])
 }
 
-/// The signature of a text (a policy, or what is signed for a request) as of `amz_date`, in hex.
+/// Returns the signature of a text (a policy, or the string to sign of a request) as of `amz_date`, in hex.
 #[must_use]
 pub fn signature_of(secret: &str, amz_date: &str, region: &str, text: &str) -> String {
     let hmac = |key: &[u8], text: &str| {
@@ -277,7 +277,7 @@ pub fn signature_of(secret: &str, amz_date: &str, region: &str, text: &str) -> S
     hex(hmac(key.as_ref(), text).as_ref())
 }
 
-/// In hex.
+/// Returns the SHA-256 digest, in hex.
 #[must_use]
 pub fn sha256(data: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, data).as_ref())

@@ -1,4 +1,4 @@
-//! Bodies: what is not what was signed never reaches the origin whole.
+//! Bodies in `verify` mode: one that differs from the signed one never reaches the origin whole.
 
 use bytes::Bytes;
 use http::Method;
@@ -12,7 +12,7 @@ fn random(length: u64) -> Bytes {
     Object::random(length, 11).all()
 }
 
-/// Nothing was stored over `data/k`, and what the cache knows of it is right.
+/// Asserts that `data/k` was not overwritten, and that the cache returns it.
 async fn assert_untouched(hotset: &Verifying, what: &str) {
     hotset.s3.wait_idle().await;
     assert_eq!(hotset.s3.object_bytes("data", "k"), "content", "{what}");
@@ -79,7 +79,7 @@ async fn r23_signed_chunks_are_verified_and_signed_again_by_us() {
     assert!(hotset.s3.complaints().is_empty(), "{:?}", hotset.s3.complaints());
 }
 
-/// The wire bytes with one text in place of another, the same length or not.
+/// Applies an edit to the bytes from `at` on; their length may change.
 fn edit(wire: &[u8], at: usize, edit: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut rest = wire[at..].to_vec();
     edit(&mut rest);

@@ -1,4 +1,4 @@
-//! R21: one byte of a signed request changed, anywhere on the wire.
+//! R21: a signed request with any one byte changed.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::support::{Seen, within};
 
 use super::Verifying;
 
-/// Requests at the same time.
+/// Number of concurrent requests.
 const AT_ONCE: usize = 16;
 
-/// What an upload is to the origin, whatever its spelling.
+/// Returns the meaning of an upload to the origin, independent of its spelling.
 fn meaning(seen: &Seen) -> impl PartialEq + std::fmt::Debug + use<> {
     let mut params: Vec<_> = seen.params().collect();
     params.sort();
@@ -25,10 +25,10 @@ fn meaning(seen: &Seen) -> impl PartialEq + std::fmt::Debug + use<> {
     (seen.method.clone(), seen.bucket.clone(), seen.key.clone(), params, headers, seen.body.clone())
 }
 
-/// Sends `wire` on a connection of its own; the answer's status, or none.
+/// Sends `wire` on a connection of its own; returns the status of the response, if there is one.
 async fn status(hotset: &Verifying, wire: &[u8]) -> Option<u16> {
     let mut stream = within("a connection", TcpStream::connect(hotset.proxy.addr)).await.ok()?;
-    // It may be refused before it was taken in.
+    // It may be refused before it was read.
     let _ = stream.write_all(wire).await;
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
@@ -42,7 +42,7 @@ async fn status(hotset: &Verifying, wire: &[u8]) -> Option<u16> {
     text.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()
 }
 
-/// Changes every byte of `wire` to several others; whatever is accepted says the same as the original.
+/// Changes every byte of `wire` to several others; a request that is accepted must mean the same as the original.
 async fn change_every_byte(hotset: Verifying, wire: Vec<u8>) {
     assert_eq!(status(&hotset, &wire).await, Some(200));
     let original = hotset.s3.requests().pop().expect("the original");

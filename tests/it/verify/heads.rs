@@ -1,4 +1,4 @@
-//! What is signed in a head: who is let through, and in which words all others are refused.
+//! Signed heads: the requests that are accepted, and the error codes for all others.
 
 use crate::support::sigv4::{Signed, UNSIGNED};
 use crate::support::{FakeS3, Fault, Gate, Matcher, Times};
@@ -24,7 +24,7 @@ async fn r20_a_signed_read_is_answered_from_the_cache_to_whoever_may_read_it() {
     assert_eq!(hotset.s3.count(|seen| seen.key == "public/k"), 1, "{}", hotset.s3.describe());
 }
 
-/// What is cached for one identity is not another one's to read.
+/// An object cached for one identity is not readable by another one without permission.
 #[tokio::test]
 async fn r20_a_cached_object_is_refused_to_who_may_not_read_it() {
     let hotset = Verifying::start().await;
@@ -155,7 +155,7 @@ async fn a_refused_head_has_its_status_and_no_body() {
     assert_eq!((answer.status.as_u16(), answer.body.len()), (403, 0));
 }
 
-/// Keys that a server which normalises paths would mix up.
+/// Keys that a server which normalizes paths would confuse.
 #[tokio::test]
 async fn the_path_is_verified_as_it_was_sent_and_names_the_key_that_it_says() {
     let hotset = Verifying::start().await;
@@ -169,7 +169,7 @@ async fn the_path_is_verified_as_it_was_sent_and_names_the_key_that_it_says() {
         let got = hotset.answer(&hotset.signed("GET", path).wire_presigned(60)).await;
         assert_eq!(got, (200, path.to_owned()));
     }
-    // A client may spell its escapes otherwise than it signs them, as S3 lets it.
+    // A client may send its escapes in another form than it signs them, as S3 allows.
     let wire = String::from_utf8(hotset.signed("GET", "/data/a%20%2B%25%C3%BC").wire()).unwrap();
     let spelled = wire.replacen("%20%2B%25%C3%BC", "%20%2b%25%c3%bc", 1);
     assert_eq!(hotset.answer(spelled.as_bytes()).await.0, 200);
@@ -201,7 +201,7 @@ async fn r24_a_configured_host_may_be_signed_and_no_other() {
     }
 }
 
-/// The AWS SDK for JavaScript v3 presigns so.
+/// The AWS SDK for JavaScript v3 presigns like this.
 #[tokio::test]
 async fn r16_a_presigned_url_with_the_payload_in_its_query_is_answered_from_the_cache() {
     let hotset = Verifying::start().await;
@@ -212,7 +212,7 @@ async fn r16_a_presigned_url_with_the_payload_in_its_query_is_answered_from_the_
         assert_eq!((answer.status.as_u16(), &*answer.text()), (200, "content"));
         assert_eq!(answer.header("cache-status"), cache);
     }
-    // It is signed for, whatever it says.
+    // The signature covers it, whatever its value.
     let wire = hotset.signed("GET", &target("UNSIGNED-PAYLOAD")).wire_presigned(60);
     let changed = String::from_utf8(wire).unwrap().replacen("UNSIGNED", "SIGNED", 1);
     assert_eq!(hotset.answer(changed.as_bytes()).await, refused(403, "SignatureDoesNotMatch"));
@@ -239,7 +239,7 @@ async fn clients_sign_for_the_origins_region_or_for_the_configured_one() {
     assert!(text.contains("<Region>eu-west-1</Region>"), "{text}");
 }
 
-/// R22's promise for this mode, too: who waits for another's fetch is asked for its own right.
+/// R22 also holds in this mode: readers of a shared fetch are each authorized.
 #[tokio::test]
 async fn r22_coalesced_readers_are_each_authorised_on_their_own() {
     let hotset = Verifying::start().await;
@@ -259,7 +259,7 @@ async fn r22_coalesced_readers_are_each_authorised_on_their_own() {
         async move { client.raw(&wire).await.status.as_u16() }
     });
     gate.wait_reached().await;
-    // Those that are refused are answered while the fetch still waits.
+    // Refusals are answered while the fetch still waits.
     assert_eq!(hotset.answer(&wires[2]).await, refused(403, "SignatureDoesNotMatch"));
     assert_eq!(hotset.answer(&wires[3]).await, refused(400, "ExpiredToken"));
     let waiters = [1, 4].map(|index| {

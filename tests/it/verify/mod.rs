@@ -1,4 +1,4 @@
-//! R20, R21, R23 in `verify` mode: signatures made by another hand than ours, over real sockets.
+//! R20, R21, R23 in `verify` mode: signatures by independent code, over real sockets.
 
 mod bodies;
 mod changed;
@@ -25,7 +25,7 @@ identities:
       allow: [{ actions: [read], resources: ['**'] }] }
 ";
 
-/// hotset with `verify` on, in front of an origin with `data/k` and `data/public/k`.
+/// hotset in `verify` mode, in front of an origin with `data/k` and `data/public/k`.
 struct Verifying {
     s3: FakeS3,
     proxy: TestProxy,
@@ -54,7 +54,7 @@ impl Verifying {
         Verifying { s3, proxy, client, _scratch: scratch }
     }
 
-    /// A request to it that `writer` signs.
+    /// Makes a request that `writer` signs.
     fn signed(&self, method: &'static str, target: &str) -> Signed {
         Signed::new(method, target, self.proxy.addr)
     }
@@ -63,7 +63,7 @@ impl Verifying {
         self.client.raw(wire).await
     }
 
-    /// The status, and the code of an error or the body.
+    /// Returns the status, and the code of an error or the body.
     async fn answer(&self, wire: &[u8]) -> (u16, String) {
         let answer = self.send(wire).await;
         assert!(answer.complete);

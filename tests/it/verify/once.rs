@@ -1,4 +1,4 @@
-//! Each request's signature is verified once, wherever it is answered, and no verdict serves another request.
+//! Each request's signature is verified once, wherever it is answered, and no verdict is used for another request.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,7 +13,7 @@ const UNSIGNED: &str = "GET /data/k HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 impl Verifying {
     /// Sends these bytes on one connection, followed by an unsigned request that ends it, and returns the statuses of
-    /// all answers but the last.
+    /// all responses but the last.
     async fn statuses(&self, bytes: &[u8]) -> Vec<u16> {
         let bytes = [bytes, CLOSE.as_bytes()].concat();
         let mut statuses = statuses(&self.client.send_raw(&bytes).await);
@@ -21,7 +21,7 @@ impl Verifying {
         statuses
     }
 
-    /// The same, each request after the answer to the one before.
+    /// As `statuses`, sending each request after the response to the one before.
     async fn statuses_in_turn(&self, requests: &[&[u8]]) -> Vec<u16> {
         let mut stream = TcpStream::connect(self.proxy.addr).await.unwrap();
         let mut found = Vec::new();
@@ -58,7 +58,7 @@ fn edited(wire: &[u8], from: &str, to: &str) -> Vec<u8> {
     text.replacen(from, to, 1).into_bytes()
 }
 
-/// The same request with another signature.
+/// Returns the same request with another signature.
 fn forged(wire: &[u8]) -> Vec<u8> {
     let text = String::from_utf8(wire.to_vec()).unwrap();
     let at = text.find("Signature=").unwrap() + "Signature=".len();
@@ -179,7 +179,7 @@ async fn r20_streams_of_http_2_are_verified_once_each() {
     }
 }
 
-/// Whatever comes first, and however it ends: who is let in by it, or kept out, is nobody else.
+/// A request is accepted or refused by itself, whatever comes before it, and however that ends.
 #[tokio::test]
 async fn r20_no_request_inherits_the_verdict_on_another() {
     let verifying = Verifying::start().await;
@@ -253,7 +253,7 @@ async fn r20_no_request_inherits_the_verdict_on_another() {
     }
 }
 
-/// A head that is read while the request before it still waits for the origin is understood by itself.
+/// A head that is read while the request before it still waits for the origin is verified by itself.
 #[tokio::test]
 async fn r20_a_head_that_comes_while_another_is_served_is_verified_by_itself() {
     let verifying = Verifying::start().await;

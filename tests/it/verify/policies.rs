@@ -1,4 +1,4 @@
-//! R21: what a request touches beside its target is asked for, too.
+//! R21: a request is also authorized for what it reads or changes beside its target.
 
 use crate::support::sigv4::sha256;
 use crate::support::{Object, Scratch, Signed};
@@ -90,7 +90,7 @@ async fn an_anonymous_identity_answers_for_who_does_not_sign() {
     assert_eq!(put.status, 403);
     // Overrides need a signature, whoever may read.
     assert_eq!(status("/data/public/k?response-content-type=a%2Fb").await, 400);
-    // Who signs with a key that is not known is not taken for a guest.
+    // A request signed with an unknown key is not anonymous.
     let signed = hotset.signed("GET", "/data/public/k");
     assert_eq!(hotset.answer(&signed.wire()).await, refused(403, "InvalidAccessKeyId"));
 }

@@ -1,4 +1,4 @@
-//! Senders that send too much, too deep, too slowly, or too many at once.
+//! Limits of the webhook: senders that send too much, too deep, too slowly, or too many requests at once.
 
 use hotset::config::units::{ByteSize, HumanDuration};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,7 +21,7 @@ async fn a_body_that_is_too_long_is_refused_by_its_length_and_by_its_bytes() {
     assert_eq!(answer.status, 413);
     assert!(setup.ended("too_large").await > before);
     assert!(setup.read("key").await.body != new.all());
-    // The largest that fits is taken.
+    // The largest body within the limit is accepted.
     let fits = format!("{}{}", written("key"), " ".repeat(4096 - written("key").len()));
     setup.assert_applied(&[], &fits, "key").await;
 }
@@ -70,7 +70,7 @@ async fn one_body_too_many_is_told_to_come_again() {
     let new = setup.overwrite("key").await;
     let mut first = setup.sender.post("/").start(body.len() as u64).await;
     first.write(&body.as_bytes()[..10]).await.unwrap();
-    // Until its head has arrived there is a place for another one.
+    // Until its head has arrived, another request can take its place.
     let refused = loop {
         let answer = setup.post(&[], "{}").await;
         if answer.status == 503 {
@@ -101,7 +101,7 @@ async fn an_answer_that_is_under_way_is_given_before_the_end_of_the_server() {
     let body = written("key");
     let mut upload = setup.sender.post("/").start(body.len() as u64).await;
     upload.write(&body.as_bytes()[..10]).await.unwrap();
-    // It has been read once another request, which came later, is answered.
+    // This one has been read once a later request is answered.
     assert_eq!(setup.post(&[], "{}").await.status, 400);
     setup.proxy.begin_shutdown();
     upload.write(&body.as_bytes()[10..]).await.unwrap();

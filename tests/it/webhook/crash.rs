@@ -38,7 +38,7 @@ async fn r11_what_was_told_and_answered_is_not_served_after_a_kill_under_immutab
         house.s3.put("data", key, old.clone());
         assert!(process.client().get(&format!("/data/{key}")).send().await.body == old.all());
     }
-    // At its end it writes what is in memory to disk.
+    // At shutdown it writes memory to disk.
     process.terminate();
     process.ended().await;
 

@@ -1,4 +1,4 @@
-//! What stands for SNS: it shows certificates over TLS, signs, and remembers what it is asked.
+//! A fake SNS: it serves certificates over TLS, signs, and records its requests.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use crate::support::{Authority, lock};
 pub const TOPIC: &str = "arn:aws:sns:us-west-2:123456789012:cache-events";
 pub const PEM: &str = "/SimpleNotificationService-9c6465fa7f48f5cacd23014631ec1136.pem";
 
-/// Made up for these tests.
+/// Private key of the fake, made for these tests.
 const KEY: &str = include_str!("sns_key.pem");
 
 pub struct FakeSns {
@@ -36,13 +36,13 @@ pub struct FakeSns {
 
 #[derive(Default)]
 struct State {
-    /// Contents by path.
+    /// Contents of files, by path.
     files: Mutex<HashMap<String, String>>,
     asked: Mutex<Vec<String>>,
 }
 
 impl FakeSns {
-    /// With a certificate at [`PEM`] that its authority signed for SNS.
+    /// Starts the fake with a certificate at [`PEM`] that its authority signed for SNS.
     pub async fn start() -> FakeSns {
         let authority = Authority::new("SNS's authority");
         let pair = authority.sign(&["127.0.0.1"]);
@@ -72,17 +72,17 @@ impl FakeSns {
         format!("https://{}", self.addr)
     }
 
-    /// Puts a file where it can be asked for.
+    /// Serves a file at a path.
     pub fn show(&self, path: &str, content: &str) {
         lock(&self.state.files).insert(path.to_owned(), content.to_owned());
     }
 
-    /// The targets that it was asked for.
+    /// Returns the targets that were requested.
     pub fn asked(&self) -> Vec<String> {
         lock(&self.state.asked).clone()
     }
 
-    /// A notification of [`TOPIC`], not signed.
+    /// Makes a notification of [`TOPIC`], not signed.
     pub fn notification(&self, message: &str) -> Value {
         json!({
             "Type": "Notification",
@@ -98,7 +98,7 @@ impl FakeSns {
         })
     }
 
-    /// The question whether we want to hear of [`TOPIC`], not signed.
+    /// Makes the request to confirm a subscription to [`TOPIC`], not signed.
     pub fn question(&self) -> Value {
         let url = format!(
             "{}/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=2336412f37fb687f",
@@ -119,7 +119,7 @@ impl FakeSns {
     }
 }
 
-/// As SNS writes it: `2026-11-23T02:50:12.011Z`.
+/// Formats a time as SNS does: `2026-11-23T02:50:12.011Z`.
 pub fn timestamp(at: SystemTime) -> String {
     DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Millis, true)
 }
@@ -128,7 +128,7 @@ pub fn key_pair() -> KeyPair {
     KeyPair::from_pem_and_sign_algo(KEY, &PKCS_RSA_SHA256).unwrap()
 }
 
-/// Signs by version 2, as SNS's page on signatures has it.
+/// Signs an envelope by version 2, as described in SNS's documentation on signatures.
 pub fn signed(mut envelope: Value) -> String {
     const SIGNED: [&str; 8] = [
         "Message",

@@ -1,4 +1,4 @@
-//! Each sender in its own way: MinIO, Ceph, EventBridge, a relay that signs; and those who try to be one.
+//! Each sender's own format: MinIO, Ceph, EventBridge, a relay that signs; and attackers that imitate them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// The headers of the plain signed form.
+/// Returns the headers of the plain signed format.
 fn sign(secret: &str, timestamp: u64, body: &str) -> [(&'static str, String); 2] {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let tag = hmac::sign(&key, format!("{timestamp}.{body}").as_bytes());
@@ -151,7 +151,7 @@ async fn tls_is_spoken_and_a_required_certificate_is_enough() {
 
     let stranger = authority.client().connect(address(&setup.proxy), "127.0.0.1").await;
     let refused = match stranger {
-        // In TLS 1.3 a client is let go on until it reads.
+        // With TLS 1.3 a client learns of a refusal only when it reads.
         Ok(mut stream) => within("the end", stream.read_u8()).await.is_err(),
         Err(_) => true,
     };

@@ -1,4 +1,4 @@
-//! Notifications over HTTP: who is believed, what is refused and why, and that an object is read anew afterwards.
+//! Notifications over HTTP: authentication, refusals with their reasons, and new reads of the named objects.
 
 mod bounds;
 mod crash;
@@ -16,13 +16,13 @@ use hotset::events::webhook::config::WebhookConfig;
 
 use crate::support::{Client, FakeS3, Object, Request, Response, TestProxy};
 
-/// An origin, hotset in front of it that believes what it knows for an hour, and its receiver of notifications.
+/// An origin, hotset in front of it with a ttl of an hour, and its webhook.
 struct Setup {
     s3: FakeS3,
     proxy: TestProxy,
     client: Client,
     sender: Client,
-    /// Objects until now: no two are the same.
+    /// Number of objects so far: no two are the same.
     written: AtomicU64,
 }
 
@@ -41,7 +41,7 @@ impl Setup {
         Setup { s3, proxy, client, sender, written: AtomicU64::new(0) }
     }
 
-    /// Reads an object, so that it is known, and overwrites it behind hotset's back; the new one.
+    /// Reads an object, so that it is cached, and overwrites it without telling hotset; returns the new object.
     async fn overwrite(&self, key: &str) -> Object {
         let number = self.written.fetch_add(2, Ordering::Relaxed);
         let (old, new) = (Object::random(5000, number), Object::random(6000, number + 1));
@@ -61,7 +61,7 @@ impl Setup {
         self.client.get(&format!("/data/{}", key.replace(' ', "%20")))
     }
 
-    /// Says that the key was written, with these headers.
+    /// Posts a message to the webhook, with these headers.
     async fn post(&self, headers: &[(&str, &str)], body: &str) -> Response {
         let request = headers.iter().fold(self.sender.post("/events"), |request, (name, value)| {
             request.header(name, value)
@@ -69,13 +69,13 @@ impl Setup {
         request.body(body.to_owned()).send().await
     }
 
-    /// How many requests ended so, in all tests of this process.
+    /// Returns the number of webhook requests with this outcome, in all tests of this process.
     async fn ended(&self, outcome: &str) -> f64 {
         let series = format!("hotset_webhook_requests_total{{outcome=\"{outcome}\"}}");
         self.proxy.metric(&series).await
     }
 
-    /// Asserts that the message is answered and counted so, and that nothing was forgotten for it.
+    /// Asserts that the message is answered and counted like this, and that it invalidates nothing.
     async fn assert_refused(
         &self,
         headers: &[(&str, &str)],
@@ -91,7 +91,7 @@ impl Setup {
         assert!(self.read("key").await.body != new.all(), "{outcome}, and still applied");
     }
 
-    /// Asserts that the message is taken, and that `key` is read anew after it.
+    /// Asserts that the message is accepted, and that `key` is fetched again after it.
     async fn assert_applied(&self, headers: &[(&str, &str)], body: &str, key: &str) {
         let new = self.overwrite(key).await;
         let answer = self.post(headers, body).await;
@@ -104,7 +104,7 @@ fn address(proxy: &TestProxy) -> SocketAddr {
     proxy.webhook.expect("it is configured")
 }
 
-/// What S3 says when a key of the bucket `data` was written; `encoded` as in a form.
+/// Returns S3's event that a key of the bucket `data` was written; `encoded` as in a form.
 fn written(encoded: &str) -> String {
     format!(
         r#"{{"Records":[{{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"ObjectCreated:Put",

@@ -1,4 +1,4 @@
-//! SNS: signatures of both versions with certificates of our own, topics, addresses, subscriptions.
+//! SNS: signatures of both versions with our own certificates, topics, addresses, subscriptions.
 
 use std::time::{Duration, SystemTime};
 
@@ -61,7 +61,7 @@ async fn a_notification_that_sns_signed_by_version_2_is_believed_and_its_certifi
 
 #[tokio::test]
 async fn a_notification_that_sns_signed_by_version_1_is_believed_unless_sha_1_is_switched_off() {
-    // What is signed has a time of its own, which is long ago by now.
+    // The signed message has a fixed time, which is long past.
     let with = WithSns::new(|config| config.max_age = CENTURY).await;
     // By `openssl dgst -sha1 -sign sns_key.pem`: ring makes no signatures with SHA-1.
     let signature = "HcoW15HM61FF6r1VuKjRXbHBu/b/p0+HLSr5Fje8iKBaUM5+vHqLDijfr9qZg8aRlpSlgerX3XEFHRylux7a+KAdsdauqXyxj5OK\
@@ -115,7 +115,7 @@ async fn a_notification_that_was_changed_after_it_was_signed_is_refused() {
     with.setup.assert_refused(&[], &written("key"), 401, "unauthenticated").await;
 }
 
-/// Whoever sees a signed message could send it again for ever.
+/// Replay: whoever sees a signed message could send it again for ever.
 #[tokio::test]
 async fn a_notification_of_another_time_is_refused_though_its_signature_is_right() {
     let with = WithSns::new(|_| {}).await;
@@ -201,7 +201,7 @@ async fn a_certificate_that_leads_nowhere_is_believed_from_snss_host_unless_its_
         with.sns.show(PEM, &between.certify(&["sns.amazonaws.com"], 2099, &key_pair()));
         let answer = with.setup.post(&[], &signed(with.notification())).await;
         assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
-        // Its name and its time are asked for in any case.
+        // Its name and its validity are checked in any case.
         for (number, (name, year)) in
             [("example.com", 2099), ("sns.amazonaws.com", 2000)].iter().enumerate()
         {
@@ -280,7 +280,7 @@ async fn r20_a_token_does_not_confirm_a_subscription() {
     let mut question = with.sns.question();
     question["SubscribeURL"] = json!("https://example.com/");
     with.setup.assert_refused(&headers, &question.to_string(), 403, "forged").await;
-    // Without the header it is taken for a message, which says nothing.
+    // Without the header it is taken for an event message, which has no records.
     let answer = with.setup.post(&headers[..1], &question.to_string()).await;
     assert_eq!((answer.status.as_u16(), &*answer.text()), (200, "accepted\n"));
     assert_eq!(with.sns.asked(), [PEM]);

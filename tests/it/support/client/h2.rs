@@ -1,7 +1,7 @@
 //! An HTTP/2 client with prior knowledge (h2c), on one connection.
 //!
-//! Invariant: a stream that ends by `RST_STREAM`, or with its connection, is [`Broken`]; so is an
-//! answer with fewer bytes than its `Content-Length` (RFC 9113, 8.1.1), which hyper checks.
+//! Invariant: a stream that ends by `RST_STREAM`, or with its connection, is [`Broken`]; so is a response with fewer
+//! bytes than its `Content-Length` (RFC 9113, 8.1.1), which hyper checks.
 
 use super::Broken;
 use crate::support::{CLIENT_LIMIT, bounded};
@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// One HTTP/2 connection; clones share it, and requests on it run side by side.
+/// One HTTP/2 connection; clones share it, and their requests run concurrently.
 #[derive(Clone, Debug)]
 pub struct H2Client {
     sender: http2::SendRequest<Once>,
@@ -27,7 +27,7 @@ pub struct H2Client {
     connection: Arc<Connection>,
 }
 
-/// The task that moves the connection's bytes; ends with the last clone.
+/// Task that drives the connection; it ends with the last clone.
 #[derive(Debug)]
 struct Connection(JoinHandle<()>);
 
@@ -41,7 +41,7 @@ impl H2Client {
     /// Connects and begins HTTP/2 at once.
     ///
     /// # Panics
-    /// When the server does not take the connection.
+    /// When the server does not accept the connection.
     pub async fn connect(addr: SocketAddr) -> H2Client {
         let what = format!("an HTTP/2 connection to {addr}");
         let shake_hands = async {
@@ -56,10 +56,10 @@ impl H2Client {
         H2Client { sender, addr, connection: Arc::new(Connection(task)) }
     }
 
-    /// GETs a path and reads the whole answer.
+    /// GETs a path and reads the whole response.
     ///
     /// # Panics
-    /// When no header comes.
+    /// When no response head arrives.
     #[track_caller]
     pub fn get(
         &self,
@@ -68,10 +68,10 @@ impl H2Client {
         self.send(&Method::GET, path, &[], Bytes::new())
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     ///
     /// # Panics
-    /// When no header comes.
+    /// When no response head arrives.
     #[track_caller]
     pub fn send(
         &self,
@@ -88,7 +88,7 @@ impl H2Client {
         }
     }
 
-    /// Sends a request and waits for the answer's header.
+    /// Sends a request and waits for the response head.
     ///
     /// # Panics
     /// When path or headers cannot be sent at all, or after 20 s.
@@ -124,7 +124,7 @@ impl H2Client {
     }
 }
 
-/// An answer whose body is read as the test wants it. Dropping it resets the stream.
+/// A response whose body is read at the test's own pace. Dropping it resets the stream.
 #[derive(Debug)]
 pub struct H2Stream {
     pub status: StatusCode,
@@ -136,7 +136,7 @@ pub struct H2Stream {
 }
 
 impl H2Stream {
-    /// The next bytes of the body as they came; `None` at its clean end.
+    /// Returns the next bytes of the body as they arrived; `None` at its clean end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         loop {
             let body = &mut self.body;
@@ -145,7 +145,7 @@ impl H2Stream {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(broken(self.received, &error)),
                 Some(Ok(frame)) => {
-                    // Trailers carry no bytes.
+                    // Trailers carry no body bytes.
                     let Ok(bytes) = frame.into_data() else {
                         continue;
                     };
@@ -156,7 +156,7 @@ impl H2Stream {
         }
     }
 
-    /// Reads what is left of the body.
+    /// Reads the rest of the body.
     pub async fn rest(&mut self) -> Result<Bytes, Broken> {
         let mut bytes = BytesMut::new();
         while let Some(piece) = self.next().await? {

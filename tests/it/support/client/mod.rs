@@ -1,9 +1,8 @@
-//! A raw HTTP/1.1 client that shows a test exactly what came over the wire.
+//! A raw HTTP/1.1 client that shows a test exactly the bytes on the wire.
 //!
-//! It sends targets and headers as given, follows nothing, retries nothing, and never mistakes a
-//! broken answer for a whole one ([`Response::complete`]). Connections are kept and reused once
-//! their answer was read to its end. Every wait is bounded by 20 s and then panics with the
-//! line that made the request.
+//! It sends targets and headers as given, follows no redirects, retries nothing, and never takes a broken response
+//! for a complete one ([`Response::complete`]). Connections are kept and reused once their response was read to its
+//! end. Every wait is bounded by 20 s and then panics with the line that made the request.
 
 mod h2;
 mod response;
@@ -41,13 +40,13 @@ impl Client {
         Client::build(addr, None)
     }
 
-    /// A client whose kernel takes in little more than `bytes` of what the test does not read.
+    /// Makes a client whose kernel buffers little more than `bytes` that the test does not read.
     #[must_use]
     pub fn with_receive_buffer(addr: SocketAddr, bytes: u32) -> Client {
         Client::build(addr, Some(bytes))
     }
 
-    /// A client whose first request goes over a connection that is there already.
+    /// Makes a client whose first request uses an existing connection.
     #[must_use]
     pub fn with_connection(addr: SocketAddr, stream: TcpStream) -> Client {
         let client = Client::new(addr);
@@ -85,7 +84,7 @@ impl Client {
         self.request(Method::DELETE, path)
     }
 
-    /// A request whose target is sent as given: percent-encoding is the caller's.
+    /// Makes a request whose target is sent as given: percent-encoding is the caller's.
     #[track_caller]
     pub fn request(&self, method: Method, path: &str) -> Request {
         Request {
@@ -99,16 +98,16 @@ impl Client {
         }
     }
 
-    /// Begins a GET and returns when its header is here.
+    /// Starts a GET and returns when the response head has arrived.
     #[track_caller]
     pub fn open(&self, path: &str) -> impl Future<Output = ResponseStream> + use<> {
         self.get(path).open()
     }
 
-    /// Sends these bytes on a new connection and reads one answer to them.
+    /// Sends these bytes on a new connection and reads one response.
     ///
     /// # Panics
-    /// When none comes, or no header that can be understood.
+    /// When none arrives, or no valid response head.
     #[track_caller]
     pub fn raw(&self, request: &[u8]) -> impl Future<Output = Response> + use<> {
         let (client, request) = (self.clone(), request.to_vec());
@@ -122,27 +121,27 @@ impl Client {
         }
     }
 
-    /// Sends these bytes on a new connection, and returns all that comes until its end.
+    /// Sends these bytes on a new connection; returns everything received until its end.
     #[track_caller]
     pub fn send_raw(&self, bytes: &[u8]) -> impl Future<Output = Bytes> + use<> {
         let (client, bytes) = (self.clone(), bytes.to_vec());
         let what = format!("{}: the end of a raw connection", Location::caller());
         async move {
             let mut wire = Wire::new(client.connect(&what).await, what);
-            // A server may answer and close before it has taken all.
+            // A server may answer and close before it has read everything.
             let _ = wire.write(&bytes).await;
             while wire.fill().await.is_ok() {}
             wire.into_rest()
         }
     }
 
-    /// How many connections this client has opened.
+    /// Returns the number of connections that this client has opened.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.0.opened.load(Ordering::Relaxed)
     }
 
-    /// Closes the connections that are waiting for reuse.
+    /// Closes the idle connections.
     pub fn close_idle(&self) {
         lock(&self.0.idle).clear();
     }
@@ -171,12 +170,12 @@ impl Client {
         Ok(stream)
     }
 
-    /// Keeps a connection whose answer was read to its end.
+    /// Keeps a connection whose response was read to its end.
     fn keep(&self, stream: TcpStream) {
         lock(&self.0.idle).push(stream);
     }
 
-    /// A connection that the server has not closed meanwhile, if there is one.
+    /// Returns an idle connection that the server has not closed meanwhile, if there is one.
     fn idle(&self) -> Option<TcpStream> {
         let mut idle = lock(&self.0.idle);
         while let Some(stream) = idle.pop() {
@@ -189,7 +188,7 @@ impl Client {
     }
 }
 
-/// A request to be; chained, then sent in one of four ways.
+/// A request under construction; chained, then sent in one of four ways.
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request {
@@ -214,7 +213,7 @@ impl Request {
         self.header("Range", value)
     }
 
-    /// Sends this `Host` and not the server's address.
+    /// Sends this `Host` instead of the server's address.
     pub fn host(mut self, host: &str) -> Request {
         host.clone_into(&mut self.host);
         self
@@ -226,38 +225,38 @@ impl Request {
         self
     }
 
-    /// Sends the request and reads the whole answer.
+    /// Sends the request and reads the whole response.
     ///
     /// # Panics
-    /// When no header comes; a body that breaks off is [`Response::complete`] `== false`.
+    /// When no response head arrives; a truncated body is [`Response::complete`] `== false`.
     pub async fn send(self) -> Response {
         self.open().await.finish().await
     }
 
-    /// As [`Request::send`], but a connection that is refused or ends before the header is an error.
+    /// As [`Request::send`], but a connection that is refused or ends before the response head is an error.
     pub async fn try_send(self) -> Result<Response, Broken> {
         Ok(self.try_open().await?.finish().await)
     }
 
-    /// Sends the request and returns when the header is here.
+    /// Sends the request and returns when the response head has arrived.
     ///
     /// # Panics
-    /// When none comes.
+    /// When none arrives.
     pub async fn open(self) -> ResponseStream {
         let what = self.what();
         self.try_open().await.unwrap_or_else(|broken| panic!("{what}: {broken}"))
     }
 
-    /// As [`Request::open`], but a connection that is refused or ends before the header is an error.
+    /// As [`Request::open`], but a connection that is refused or ends before the response head is an error.
     pub async fn try_open(mut self) -> Result<ResponseStream, Broken> {
         let body = self.body.take();
         let mut upload = self.begin(body.as_ref().map(|body| body.len() as u64)).await?;
-        // A server may answer before it has taken the whole body, and that answer counts.
+        // A server may answer before it has read the whole body, and that response counts.
         let _ = upload.write(&body.unwrap_or_default()).await;
         upload.answer().await
     }
 
-    /// Sends the head with this `Content-Length`; the body is sent piece by piece.
+    /// Sends the head with this `Content-Length`; the body follows piece by piece.
     pub async fn start(self, content_length: u64) -> Upload {
         let what = self.what();
         let upload = self.begin(Some(content_length)).await;
@@ -276,7 +275,7 @@ impl Request {
             head.extend([name, ": ", value, "\r\n"]);
         }
         let mut wire = Wire::new(stream, what);
-        // When this fails, so does reading the answer, and that is reported.
+        // If this fails, so does reading the response, and that is reported.
         let _ = wire.write((head + "\r\n").as_bytes()).await;
         Ok(Upload { wire, to_head: self.method == Method::HEAD, client: self.client })
     }
@@ -295,27 +294,27 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Sends a piece of the body, when the server takes it.
+    /// Sends a piece of the body, as soon as the server accepts it.
     pub async fn write(&mut self, piece: &[u8]) -> Result<(), Broken> {
         self.wire.write(piece).await
     }
 
-    /// Waits until the server says `100 Continue`; false when it answers otherwise, or not at all.
+    /// Waits until the server sends `100 Continue`; false when it sends another response, or none.
     pub async fn continued(&mut self) -> bool {
         self.wire.comes_with(b"HTTP/1.1 100").await
     }
 
-    /// Reads the whole answer; may be called before the body is complete.
+    /// Reads the whole response; may be called before the body is complete.
     ///
     /// # Panics
-    /// When no header comes.
+    /// When no response head arrives.
     pub async fn finish(self) -> Response {
         let what = self.wire.what.clone();
         let answer = self.answer().await.unwrap_or_else(|broken| panic!("{what}: {broken}"));
         answer.finish().await
     }
 
-    /// Waits for the answer's header.
+    /// Waits for the response head.
     pub async fn answer(self) -> Result<ResponseStream, Broken> {
         ResponseStream::begin(self.wire, self.to_head, self.client).await
     }

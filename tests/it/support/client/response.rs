@@ -1,40 +1,40 @@
-//! An answer, read whole or piece by piece, by the framing that its header declares.
+//! A response, read whole or piece by piece, by the framing that its head declares.
 //!
-//! Invariant: an answer is complete only when it came to the end that was promised: all of
-//! `Content-Length`, the last chunk and its trailers, or, with neither, an orderly close.
+//! Invariant: a response is complete only if it reached its announced end: all of `Content-Length`, the last chunk
+//! and its trailers, or, with neither, an orderly close.
 
 use super::Client;
 use super::wire::{Broken, CLOSED, Wire};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Clone, Debug)]
 pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    /// What came of the body.
+    /// The bytes of the body that arrived.
     pub body: Bytes,
-    /// The body came to the end that its header (or last chunk) promised; false when the peer
-    /// closed or reset the connection before.
+    /// Whether the body reached the end that its head (or last chunk) announced; false when the peer closed or reset
+    /// the connection before.
     pub complete: bool,
 }
 
 impl Response {
-    /// A header's value as text; empty when it is absent.
+    /// Returns a header's value as text; empty when it is absent.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
-/// Where the body ends.
+/// Framing of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
     Length(u64),
@@ -43,14 +43,14 @@ enum Framing {
     UntilClose,
 }
 
-/// An answer whose body is read as the test wants it. Dropping it closes the connection.
+/// A response whose body is read at the test's own pace. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct ResponseStream {
     pub status: StatusCode,
     pub headers: HeaderMap,
     wire: Wire,
     framing: Framing,
-    /// `Some` once the body has ended: whether as promised.
+    /// `Some` once the body has ended: whether at its announced end.
     ended: Option<bool>,
     client: Client,
 }
@@ -80,7 +80,7 @@ impl ResponseStream {
         Ok(ResponseStream { status, headers, wire, framing, ended, client })
     }
 
-    /// Reads exactly `n` bytes of the body, or fewer when it ends before.
+    /// Reads exactly `n` bytes of the body, or fewer if it ends before.
     pub async fn read(&mut self, n: usize) -> Bytes {
         let mut bytes = BytesMut::new();
         while bytes.len() < n {
@@ -92,7 +92,7 @@ impl ResponseStream {
         bytes.freeze()
     }
 
-    /// Reads on until `event` has happened, also where the body ends before; what was read by then.
+    /// Reads until `event` has happened, even if the body ends before; returns the bytes read by then.
     pub async fn read_until(&mut self, event: impl Future<Output = ()>) -> Bytes {
         let mut bytes = BytesMut::new();
         tokio::pin!(event);
@@ -110,18 +110,18 @@ impl ResponseStream {
         bytes.freeze()
     }
 
-    /// Reads what is left of the body.
+    /// Reads the rest of the body.
     pub async fn rest(&mut self) -> Bytes {
         self.read(usize::MAX).await
     }
 
-    /// Once the body has ended: whether it came to its promised end.
+    /// Returns whether the body reached its announced end; `None`: it has not ended.
     #[must_use]
     pub fn complete(&self) -> Option<bool> {
         self.ended
     }
 
-    /// Reads what is left, and keeps the connection for reuse where it can be.
+    /// Reads the rest of the body, and keeps the connection for reuse if possible.
     pub async fn finish(mut self) -> Response {
         let body = self.rest().await;
         let complete = self.ended == Some(true);
@@ -139,7 +139,7 @@ impl ResponseStream {
         drop(self);
     }
 
-    /// The next bytes of the body, at most `limit`; `None` when it has ended.
+    /// Returns the next bytes of the body, at most `limit`; `None` when it has ended.
     async fn piece(&mut self, limit: usize) -> Option<Bytes> {
         if self.ended.is_some() {
             return None;
@@ -165,8 +165,8 @@ impl ResponseStream {
         Some(self.wire.buffer.split_to(taken).freeze())
     }
 
-    /// Sees to it that body bytes are in the buffer, and says how many may belong to this piece;
-    /// 0 at the promised end.
+    /// Makes sure that body bytes are in the buffer; returns how many may belong to this piece, 0 at the announced
+    /// end.
     async fn next_bytes(&mut self) -> Result<u64, Broken> {
         match self.framing {
             Framing::Length(0) => return Ok(0),

@@ -1,4 +1,4 @@
-//! A client's connection: bytes out, bytes in, heads and lines; knows nothing of bodies.
+//! A client's connection: raw bytes, heads and lines; it knows nothing of bodies.
 
 use crate::support::{CLIENT_LIMIT, bounded};
 use bytes::{Buf, Bytes, BytesMut};
@@ -14,7 +14,7 @@ pub(super) const CLOSED: &str = "the peer closed the connection";
 pub struct Broken {
     /// Body bytes received before that.
     pub received: u64,
-    /// What the socket, or HTTP/2, said.
+    /// Error of the socket, or of HTTP/2.
     pub reason: String,
 }
 
@@ -26,14 +26,14 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// A connection, and what has come on it but is not read yet.
+/// A connection, and the received bytes that are not read yet.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub stream: TcpStream,
     pub buffer: BytesMut,
     /// Body bytes read so far.
     pub received: u64,
-    /// What is waited for, for messages.
+    /// Description of the current wait, for messages.
     pub what: String,
 }
 
@@ -73,8 +73,8 @@ impl Wire {
         }
     }
 
-    /// Reads a chunk's size line, and the line end of the chunk before it; with the last chunk also
-    /// its trailers.
+    /// Reads the size line of a chunk, and the line end of the chunk before it; after the last chunk also the
+    /// trailers.
     pub(super) async fn read_chunk_line(&mut self) -> Result<u64, Broken> {
         let mut line = self.read_line().await?;
         if line.is_empty() {
@@ -86,13 +86,13 @@ impl Wire {
         Ok(size)
     }
 
-    /// Waits for as many bytes as these, and says whether they are these; they stay unread.
+    /// Waits for as many bytes as in `start`, and returns whether they are equal; they stay unread.
     pub(super) async fn comes_with(&mut self, start: &[u8]) -> bool {
         while self.buffer.len() < start.len() && self.fill().await.is_ok() {}
         self.buffer.starts_with(start)
     }
 
-    /// All that came and was not read.
+    /// Returns the received bytes that were not read.
     pub(super) fn into_rest(self) -> Bytes {
         self.buffer.freeze()
     }

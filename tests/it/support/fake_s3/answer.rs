@@ -1,10 +1,9 @@
-//! What S3 answers: a request and the store in, a reply out; no I/O, and no faults but those
-//! that change what is read (a range, a part or an `If-Match` that is not looked at).
+//! Responses of S3: a request and the store in, a reply out; no I/O, and no faults but those that make it ignore a
+//! range, a part or an `If-Match`.
 //!
-//! Reads are as close to S3 as the crate under test needs: versions, delete markers, parts (numbers may be
-//! left out) and the checksums of each; conditions on dates are not looked at.
-//! Writes store what they bring. Everything else (tags, ACLs, ..) is answered 200 with an empty
-//! document and changes nothing.
+//! Reads are as close to S3 as the crate under test needs: versions, delete markers, parts (numbers may be left out)
+//! and the checksums of each; conditions on dates are ignored. Writes store their objects. Everything else (tags,
+//! ACLs, ..) is answered 200 with an empty document and changes nothing.
 
 use super::http::{Asked, asked_range, percent_decode, xml_escape, xml_values};
 use super::regions::elsewhere;
@@ -14,7 +13,7 @@ use super::{DEFAULT_LAST_MODIFIED, Object, Seen, aws_chunked, form};
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
-/// What of a request the origin wrongly does not look at.
+/// Parts of a request that the origin wrongly ignores.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Blind {
     pub range: bool,
@@ -31,14 +30,14 @@ const OVERRIDES: [(&str, &str); 6] = [
     ("response-expires", "Expires"),
 ];
 
-/// The headers of a PUT that become the object's own.
+/// Headers of a PUT that are stored with the object.
 const STORED: [&str; 5] =
     ["content-type", "content-language", "content-disposition", "cache-control", "expires"];
 
-/// The account that every bucket belongs to.
+/// Account that owns every bucket.
 pub const OWNER: &str = "111122223333";
 
-/// Acts on the request, and says what to answer.
+/// Executes the request, and returns the response.
 pub(super) fn answer(store: &mut Store, seen: &Seen, blind: Blind) -> Reply {
     if let Some(reply) = elsewhere(store, seen) {
         return reply;
@@ -58,7 +57,7 @@ pub(super) fn answer(store: &mut Store, seen: &Seen, blind: Blind) -> Reply {
     if charged { reply.with("x-amz-request-charged", "requester") } else { reply }
 }
 
-/// Not signed, and answered by the bucket's CORS rules.
+/// Answers an unsigned preflight by the bucket's CORS rules.
 fn preflight(store: &Store, seen: &Seen) -> Reply {
     let asked = seen.header("access-control-request-method");
     if seen.header("origin").is_empty() || asked.is_empty() {
@@ -105,7 +104,7 @@ fn act(store: &mut Store, seen: &Seen, blind: Blind) -> Reply {
     }
 }
 
-/// Keys for five minutes, which name the number of the session.
+/// Returns credentials for five minutes that contain the number of the session.
 fn create_session(store: &mut Store) -> Reply {
     store.sessions += 1;
     let number = store.sessions;
@@ -121,7 +120,7 @@ fn create_session(store: &mut Store) -> Reply {
     )
 }
 
-/// Whether a query parameter leaves the request one for the object itself.
+/// Whether a request with this query parameter is still one for the object itself.
 fn is_object_param(name: &str) -> bool {
     matches!(name, "versionId" | "partNumber" | "uploadId" | "x-id")
         || name.starts_with("response-")
@@ -195,7 +194,7 @@ fn read_object(object: &Object, seen: &Seen, blind: Blind) -> Reply {
     .for_method(&seen.method)
 }
 
-/// The 412 or 304 that stands in the way, if any. `*` and lists are understood.
+/// Returns the 412 or 304 of a failed condition, if any. `*` and lists are supported.
 fn precondition(seen: &Seen, object: Option<&Object>, blind: Blind) -> Option<Reply> {
     let etag = object.and_then(Object::etag_value).unwrap_or_default();
     let names = |header: &str| {
@@ -223,7 +222,7 @@ fn invalid_range(seen: &Seen, size: u64) -> Reply {
     error(seen, 416, "InvalidRange", &details).with("Content-Range", &format!("bytes */{size}"))
 }
 
-/// A part, or what S3 says of a number that is none: ceph#66780 (with a range), LocalStack (past the end).
+/// Returns a part, or S3's error for a number without one: ceph#66780 (with a range), LocalStack (past the end).
 fn part(seen: &Seen, object: &Object, number: &str, checksums: bool) -> Reply {
     if seen.headers.contains_key("range") {
         return error(seen, 400, "InvalidRequest", &[]);
@@ -283,7 +282,7 @@ fn put(store: &mut Store, seen: &Seen) -> Reply {
     written(Reply::empty(200).with("Content-Length", "0"), &stored)
 }
 
-/// Gives the object the headers and checksums that the request brings for it.
+/// Gives the object the headers and checksums of the request.
 fn own_headers(mut object: Object, seen: &Seen) -> Object {
     for (name, value) in &seen.headers {
         let (name, value) = (name.as_str(), value.to_str().unwrap_or_default());
@@ -372,7 +371,7 @@ fn put_part(store: &mut Store, seen: &Seen) -> Reply {
     written(Reply::empty(200).with("Content-Length", "0"), &part)
 }
 
-/// Joins the parts that the body names, or all of them when it names none.
+/// Joins the parts that the body names, or all of them if it names none.
 fn complete_upload(store: &mut Store, seen: &Seen) -> Reply {
     let named: Vec<u32> =
         xml_values(&seen.body, "PartNumber").iter().flat_map(|n| n.parse()).collect();
@@ -427,18 +426,18 @@ fn delete_objects(store: &mut Store, seen: &Seen) -> Reply {
     xml(200, &format!("<DeleteResult>{deleted}</DeleteResult>"))
 }
 
-/// What S3 leaves as it is in a key of a list, besides letters and digits.
+/// Characters that S3 does not encode in the keys of a list, besides letters and digits.
 const LISTED_KEY: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*').remove(b'/');
 
-/// As S3 writes keys with `encoding-type=url`.
+/// Encodes a key as S3 does with `encoding-type=url`.
 fn form_encode(key: &str) -> String {
     let encoded = percent_encoding::utf8_percent_encode(key, LISTED_KEY).to_string();
     encoded.replace("%20", "+")
 }
 
-/// `ListObjectsV2` as far as tests need it: a prefix, a delimiter (without common prefixes), and pages of `max-keys`, whose
-/// token is the last key.
+/// `ListObjectsV2` as far as tests need it: a prefix, a delimiter (without common prefixes), and pages of `max-keys`,
+/// whose token is the last key.
 fn list(store: &Store, seen: &Seen) -> Reply {
     let prefix = seen.param("prefix").unwrap_or_default();
     let after = seen.param("continuation-token").unwrap_or_default();

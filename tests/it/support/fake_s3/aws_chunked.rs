@@ -1,8 +1,8 @@
-//! Reads an `aws-chunked` body, strictly: a proxy that re-frames uploads must frame them well.
+//! Decoder of `aws-chunked` bodies, which is strict: a proxy that re-frames uploads must frame them well.
 //!
-//! Checked: the form of every line, signatures present exactly when the payload kind is a signed
-//! one, chunks of at least 8 KiB but for the last (S3 refuses smaller signed ones), the declared
-//! decoded length, the declared trailers, and that nothing follows. Not checked: the signatures.
+//! Checked: the form of every line, signatures present exactly when the payload kind is a signed one, chunks of at
+//! least 8 KiB but for the last (S3 refuses smaller signed ones), the declared decoded length, the declared trailers,
+//! and that nothing follows. Not checked: the signatures.
 
 use super::Seen;
 use bytes::{Bytes, BytesMut};
@@ -18,12 +18,12 @@ pub(super) fn is_declared(seen: &Seen) -> bool {
         || encodings(seen).any(|encoding| encoding == "aws-chunked")
 }
 
-/// The object's own content encodings, without `aws-chunked`.
+/// Returns the object's own content encodings, without `aws-chunked`.
 pub(super) fn encodings(seen: &Seen) -> impl Iterator<Item = &str> {
     seen.header("content-encoding").split(',').map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// Decodes the body, or says what is wrong with it.
+/// Decodes the body, or returns the reason that it is invalid.
 pub(super) fn decode(seen: &Seen, raw: &Bytes) -> Result<Decoded, String> {
     let kind = seen.header("x-amz-content-sha256");
     let signed = kind.starts_with("STREAMING-AWS4-");
@@ -83,7 +83,7 @@ fn read_trailers(lines: &mut Lines<'_>) -> Result<Vec<(String, String)>, String>
     }
 }
 
-/// The trailers must be those that `x-amz-trailer` names, and their signature when signed.
+/// Checks that the trailers are those that `x-amz-trailer` names, with their signature when signed.
 fn check_trailers(seen: &Seen, trailers: &[(String, String)], signed: bool) -> Result<(), String> {
     let declared = seen.header("x-amz-trailer").to_ascii_lowercase();
     let mut declared: Vec<&str> = declared.split(',').map(str::trim).collect();

@@ -1,8 +1,8 @@
-//! One connection of the origin: reads requests, writes answers, and breaks them as planned.
+//! One connection of the origin: reads requests, writes responses, and breaks them as planned.
 //!
-//! Written on the bare socket, as no HTTP library would send what a broken origin sends.
-//! Invariants: what [`Seen`] says was sent has been handed to the kernel; a held answer notices
-//! that its peer went away; nothing but a [`Gate`] makes anything wait.
+//! It uses the bare socket, as no HTTP library would send what a broken origin sends. Invariants: bytes that [`Seen`]
+//! counts as sent have been handed to the kernel; a held response notices that its peer has disconnected; nothing but
+//! a [`Gate`] makes anything wait.
 
 use super::answer::answer;
 use super::http::{Asked, Seen, asked_range, take_head};
@@ -28,7 +28,7 @@ pub(super) struct Connection {
     state: Arc<State>,
 }
 
-/// What becomes of the connection after an exchange.
+/// Continuation of a connection after an exchange.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     Keep,
@@ -119,7 +119,7 @@ impl Connection {
         }
     }
 
-    /// The answer to a request whose body is not read at all.
+    /// Returns the response to a request whose body is not read at all.
     fn refusal(&self, seen: &Seen, plan: &Plan) -> Option<Reply> {
         if seen.is_chunked() {
             self.state.complain(format!("{} {}: Transfer-Encoding", seen.method, seen.target));
@@ -134,7 +134,7 @@ impl Connection {
         refused.then(|| error(seen, status, code, &[]))
     }
 
-    /// Reads the body into `seen` and the record; an answer when its framing is wrong.
+    /// Reads the body into `seen` and the record; returns an error response if its framing is wrong.
     async fn read_body(
         &mut self,
         seen: &mut Seen,
@@ -183,8 +183,8 @@ impl Connection {
         Ok(refusal)
     }
 
-    /// Ends the connection so that the answer is not lost in a reset, as it may be when a socket
-    /// is closed with unread bytes (RFC 9112, 9.6): reads them until the peer closes too.
+    /// Ends the connection so that the response is not lost in a reset, as it may be when a socket is closed with
+    /// unread bytes (RFC 9112, 9.6): reads them until the peer closes too.
     async fn drain(&mut self) -> io::Result<()> {
         self.stream.shutdown().await?;
         tokio::io::copy(&mut self.stream, &mut tokio::io::sink()).await?;
@@ -244,7 +244,7 @@ impl Connection {
         self.stream.write_all(head.as_bytes()).await
     }
 
-    /// Sends the body's bytes `from..to`.
+    /// Sends the bytes `from..to` of the body.
     async fn send_piece(
         &mut self,
         body: &Body,
@@ -272,7 +272,7 @@ impl Connection {
         Ok(())
     }
 
-    /// `CompleteMultipartUpload` as S3 answers a large one: 200, whitespace, then the outcome.
+    /// Answers `CompleteMultipartUpload` as S3 does for a large one: 200, whitespace, then the outcome.
     async fn late(&mut self, seen: &Seen, plan: &Plan, record: &Record) -> io::Result<Next> {
         let (gate, failure) = plan.late.clone().expect("called for a late answer");
         let head = Reply::empty(200).with("Content-Type", "application/xml");
@@ -298,7 +298,7 @@ impl Connection {
     /// Waits at the gate, or until the peer closes the connection, which is an error.
     async fn hold(&mut self, gate: &Gate) -> io::Result<()> {
         let peer_gone = async {
-            // Pipelined requests are kept; the error is all that this can end with.
+            // Pipelined requests are kept; the wait can only end with the error.
             while self.stream.read_buf(&mut self.buffer).await? > 0 {}
             io::Result::Err(io::ErrorKind::ConnectionAborted.into())
         };

@@ -1,9 +1,8 @@
-//! How an origin goes wrong, and for which requests.
+//! Faults of an origin, and the requests that they affect.
 //!
-//! A fault is given as *which requests* ([`Matcher`]), *how often* ([`Repeat`]) and *what*
-//! ([`Fault`]). The first rule that matches a request, and is not used up, applies to it alone;
-//! use [`Fault::All`] for several at once. There is no fault "delay": a [`Gate`] holds a request
-//! until the test says go.
+//! A fault is given as a condition on requests ([`Matcher`]), a repetition ([`Repeat`]) and an effect ([`Fault`]).
+//! The first rule that matches a request, and is not used up, applies to it alone; use [`Fault::All`] for several at
+//! once. There is no fault "delay": a [`Gate`] holds a request until the test opens it.
 //!
 //! Invariant: a fault happens at an exact byte or step, never at a time.
 
@@ -28,30 +27,30 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// A closed gate.
+    /// Makes a closed gate.
     #[must_use]
     pub fn new() -> Gate {
         Gate { open: Arc::new(watch::Sender::new(false)), reached: Arc::new(watch::Sender::new(0)) }
     }
 
-    /// Lets everyone pass who waits, and everyone who comes later.
+    /// Lets all waiting and later requests pass.
     pub fn open(&self) {
         self.open.send_replace(true);
     }
 
-    /// How many have arrived so far, those who passed included.
+    /// Returns the number of requests that have arrived so far, including those that passed.
     #[must_use]
     pub fn reached(&self) -> usize {
         *self.reached.borrow()
     }
 
-    /// Waits until someone has arrived; panics after 10 s.
+    /// Waits until a request has arrived; panics after 10 s.
     #[track_caller]
     pub fn wait_reached(&self) -> impl Future<Output = ()> {
         self.wait_reached_by(1)
     }
 
-    /// Waits until `count` have arrived; panics after 10 s.
+    /// Waits until `count` requests have arrived; panics after 10 s.
     #[track_caller]
     pub fn wait_reached_by(&self, count: usize) -> impl Future<Output = ()> {
         let mut reached = self.reached.subscribe();
@@ -61,7 +60,7 @@ impl Gate {
         })
     }
 
-    /// Arrives, and waits until the gate is open; without a limit, as the test's own wait has one.
+    /// Arrives, and waits until the gate is open; without a timeout, as the test's own wait has one.
     ///
     /// # Panics
     /// Never: the gate lives as long as this borrow of it.
@@ -72,7 +71,7 @@ impl Gate {
     }
 }
 
-/// How often a fault strikes.
+/// Repetition of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
     /// The first `n` matching requests.
@@ -81,76 +80,76 @@ pub enum Repeat {
     Always,
 }
 
-/// What goes wrong. Offsets count body bytes of the answer; one past its end is never reached.
+/// Effect of a fault. Offsets count body bytes of the response; an offset past its end is never reached.
 ///
-/// Every fault but [`Fault::Status`] and [`Fault::RefuseBody`] lets the origin act first: a write
-/// whose answer is cut or reset *has* happened.
+/// Every fault but [`Fault::Status`] and [`Fault::RefuseBody`] lets the origin act first: a write whose response is
+/// cut or reset *has* happened.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Answers this status with S3's error XML of this code, and does nothing. In place of
-    /// `100 Continue` when the client asked for that.
+    /// Answers with this status and S3's error XML with this code, and does nothing. In place of `100 Continue` if
+    /// the client asked for that.
     Status(u16, &'static str),
-    /// As `Status`, before reading the request's body; then closes.
+    /// As `Status`, before reading the request's body; then closes the connection.
     RefuseBody(u16, &'static str),
-    /// The request is read, done, and the connection reset (RST) instead of an answer.
+    /// The request is read and executed, and the connection reset (RST) instead of a response.
     ResetBeforeAnswer,
-    /// The request is read, done, and the connection closed (FIN) instead of an answer.
+    /// The request is read and executed, and the connection closed (FIN) instead of a response.
     CloseBeforeAnswer,
-    /// Closes (FIN) after so many bytes of body.
+    /// Closes (FIN) after this many bytes of body.
     CutAfter(u64),
-    /// Resets (RST) after so many bytes of body. Bytes still under way may be lost with it.
+    /// Resets (RST) after this many bytes of body. Bytes in flight may be lost with it.
     ResetAfter(u64),
-    /// Sends no more after so many bytes, but keeps the connection open until the client closes it.
+    /// Sends no more after this many bytes, but keeps the connection open until the client closes it.
     StallAfter(u64),
-    /// Holds after reading so many bytes of the *request's* body.
+    /// Stops reading after this many bytes of the *request's* body.
     HoldRequestAfter(u64, Gate),
-    /// Holds the request, wholly read, before it is acted on: a write is not done yet.
+    /// Holds the completely read request before it is executed: a write is not done yet.
     HoldRequest(Gate),
-    /// Holds the answer's first byte; the request is done, and the object read.
+    /// Holds the first byte of the response; the request is executed, and the object read.
     HoldHeader(Gate),
-    /// Holds the answer after so many bytes of body (0: after the header).
+    /// Holds the response after this many bytes of body (0: after the head).
     HoldBodyAfter(u64, Gate),
     /// For `CompleteMultipartUpload`: sends the 200 and whitespace, waits at the gate, then commits
     /// and sends the result, as S3 does with large uploads.
     LateCommit(Gate),
     /// As `LateCommit`, but commits nothing and ends with an `<Error>` of this code inside the 200.
     LateFailure(Gate, &'static str),
-    /// `Content-Range` names the range one byte further.
+    /// `Content-Range` is shifted by one byte.
     WrongContentRange,
-    /// `Content-Length` is one too small, and so many bytes are sent.
+    /// `Content-Length` is one too small, and that many bytes are sent.
     ShortContentLength,
     /// `Content-Length` is one too large; closes after the true bytes.
     LongContentLength,
-    /// The whole object as 200 although a range was asked for.
+    /// Sends the whole object as 200 although a range was requested.
     IgnoreRange,
-    /// The whole object as 200 although a part was asked for, as servers answer that know no parts.
+    /// Sends the whole object as 200 although a part was requested, as servers do that know no parts.
     IgnorePart,
-    /// The current object although `If-Match` names another.
+    /// Sends the current object although `If-Match` names another.
     IgnoreIfMatch,
-    /// Puts the object in the place of the one being read after so many bytes of body; the
-    /// answer goes on with the old bytes, as S3's does.
+    /// Replaces the object that is being read after this many bytes of body; the response continues with the old
+    /// bytes, as S3's does.
     ChangeObjectAfter(u64, Object),
-    /// 1,000 bytes more than `Content-Length`, on a connection that stays open.
+    /// Sends 1,000 bytes more than `Content-Length`, on a connection that stays open.
     TooManyBytes,
-    /// One bit of the answer's body is another, in the byte at this offset.
+    /// Flips one bit of the response body, in the byte at this offset.
     FlipBit(u64),
-    /// An `ETag` that is not the object's.
+    /// Sends an `ETag` that is not the object's.
     WrongETag,
-    /// Sets a header of the answer.
+    /// Sets a header of the response.
     SetHeader(&'static str, String),
-    /// Leaves out a header of the answer.
+    /// Removes a header of the response.
     DropHeader(&'static str),
-    /// `Transfer-Encoding: chunked` in place of `Content-Length`.
+    /// Sends `Transfer-Encoding: chunked` in place of `Content-Length`.
     Chunked,
-    /// Closes (FIN) after a whole answer that promised to keep the connection.
+    /// Closes (FIN) after a complete response that announced to keep the connection.
     CloseAfterAnswer,
-    /// All of these on one answer.
+    /// All of these faults on one response.
     All(Vec<Fault>),
 }
 
 type Condition = Arc<dyn Fn(&Seen) -> bool + Send + Sync>;
 
-/// Which requests a fault strikes; conditions are chained and must all hold.
+/// Condition on the requests that a fault affects; conditions are chained and must all hold.
 #[derive(Clone, Default)]
 pub struct Matcher {
     conditions: Vec<Condition>,
@@ -164,31 +163,31 @@ impl fmt::Debug for Matcher {
 }
 
 impl Matcher {
-    /// Every request.
+    /// Matches every request.
     #[must_use]
     pub fn any() -> Matcher {
         Matcher::default()
     }
 
-    /// GETs of this key, in any bucket.
+    /// Matches GETs of this key, in any bucket.
     #[must_use]
     pub fn get(key: &str) -> Matcher {
         Matcher::any().method(Method::GET).key(key)
     }
 
-    /// HEADs of this key.
+    /// Matches HEADs of this key.
     #[must_use]
     pub fn head(key: &str) -> Matcher {
         Matcher::any().method(Method::HEAD).key(key)
     }
 
-    /// PUTs of this key.
+    /// Matches PUTs of this key.
     #[must_use]
     pub fn put(key: &str) -> Matcher {
         Matcher::any().method(Method::PUT).key(key)
     }
 
-    /// Deletions of this key.
+    /// Matches DELETEs of this key.
     #[must_use]
     pub fn delete(key: &str) -> Matcher {
         Matcher::any().method(Method::DELETE).key(key)
@@ -211,46 +210,45 @@ impl Matcher {
         self.when(move |seen| seen.key == key)
     }
 
-    /// Requests whose query has this name.
+    /// Matches requests whose query has this name.
     #[must_use]
     pub fn query(self, name: &str) -> Matcher {
         let name = name.to_owned();
         self.when(move |seen| seen.has_param(&name))
     }
 
-    /// Requests for a range that holds the byte at `offset`.
+    /// Matches requests for a range that contains the byte at `offset`.
     #[must_use]
     pub fn covering(self, offset: u64) -> Matcher {
         self.when(move |seen| seen.range.as_ref().is_some_and(|range| range.contains(&offset)))
     }
 
-    /// Requests for a range that begins at `offset`.
+    /// Matches requests for a range that begins at `offset`.
     #[must_use]
     pub fn starting_at(self, offset: u64) -> Matcher {
         self.when(move |seen| seen.range.as_ref().is_some_and(|range| range.start == offset))
     }
 
-    /// Requests with a `Range` header, whatever it says.
+    /// Matches requests with any `Range` header.
     #[must_use]
     pub fn ranged(self) -> Matcher {
         self.when(|seen| seen.headers.contains_key("range"))
     }
 
-    /// Requests without a `Range` header.
+    /// Matches requests without a `Range` header.
     #[must_use]
     pub fn whole(self) -> Matcher {
         self.when(|seen| !seen.headers.contains_key("range"))
     }
 
-    /// Any other condition on the request's head.
+    /// Matches by any other condition on the request's head.
     #[must_use]
     pub fn when(mut self, condition: impl Fn(&Seen) -> bool + Send + Sync + 'static) -> Matcher {
         self.conditions.push(Arc::new(condition));
         self
     }
 
-    /// Only the `n`th request (from 1) that meets the other conditions, counted from when the
-    /// fault was given.
+    /// Matches only the `n`th request (from 1) that meets the other conditions, counted from when the fault was set.
     #[must_use]
     pub fn nth(mut self, n: u32) -> Matcher {
         self.nth = Some(n);
@@ -270,7 +268,7 @@ struct Rule {
     met: u32,
 }
 
-/// The faults given so far, in the order given.
+/// The faults set so far, in order.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<Rule>);
 
@@ -283,7 +281,7 @@ impl Faults {
         self.0.clear();
     }
 
-    /// The fault for this request. Every rule counts the request, also when another one strikes.
+    /// Returns the fault for this request. Every rule counts the request, even if another rule applies.
     pub(super) fn take(&mut self, seen: &Seen) -> Option<Fault> {
         let mut taken = None;
         for rule in self.0.iter_mut().filter(|rule| rule.matcher.matches(seen)) {

@@ -1,6 +1,7 @@
-//! `PostObject`: what S3 makes of a browser's form, its signature and policy included.
+//! `PostObject`: handles a browser's form as S3 does, its signature and policy included.
 //!
-//! A form with a policy must be signed by the keys of the proxy under test; one without is anybody's, and taken.
+//! A form with a policy must be signed by the keys of the proxy under test; a form without one is anonymous, and
+//! accepted.
 
 use super::http::xml_escape;
 use super::reply::{Reply, error, xml};
@@ -13,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::Value;
 
-/// A form's fields before the file (names in lower case), and the file.
+/// Answers a form.
 pub(super) fn post(store: &mut Store, seen: &Seen) -> Reply {
     let Some((fields, file)) = read(seen) else {
         return error(seen, 400, "MalformedPOSTRequest", &[]);
@@ -55,7 +56,8 @@ pub(super) fn post(store: &mut Store, seen: &Seen) -> Reply {
 
 type Fields = Vec<(String, String)>;
 
-/// Splits at the boundary as RFC 2046 says; `None` for what it forbids.
+/// Splits the body at the boundary by RFC 2046 into the fields before the file (names in lower case), and the file;
+/// `None` if it is malformed.
 fn read(seen: &Seen) -> Option<(Fields, Bytes)> {
     let (_, boundary) = seen.header("content-type").split_once("boundary=")?;
     let delimiter = format!("\r\n--{boundary}").into_bytes();
@@ -80,7 +82,7 @@ fn read(seen: &Seen) -> Option<(Fields, Bytes)> {
     }
 }
 
-/// Signed by the proxy, and inside the policy that it signed.
+/// Checks that a form with a policy is signed by the proxy, and complies with the policy.
 fn judge(seen: &Seen, fields: &Fields, size: usize) -> Result<(), String> {
     let field = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, value)| &**value);
     let Some(policy) = field("policy") else { return Ok(()) };

@@ -1,52 +1,52 @@
-//! The little HTTP that an origin needs: heads, targets and ranges, as text.
+//! The part of HTTP that an origin needs: heads, targets and ranges, as text.
 //!
-//! Invariant: what came on the wire is kept as it came ([`Seen::target`]); everything decoded is
-//! a copy beside it. Knows nothing of objects or faults.
+//! Invariant: bytes from the wire are kept unchanged ([`Seen::target`]); everything decoded is a copy beside them.
+//! Knows nothing of objects or faults.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, RANGE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::ops::Range;
 
-/// A request as the origin has seen it. Recorded when its head has arrived, and kept up to date.
+/// A request as the origin received it. Recorded when its head has arrived, and kept up to date.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub method: Method,
-    /// The request target as it came.
+    /// The request target as received.
     pub target: String,
-    /// The target's path as it came, still percent-encoded.
+    /// The target's path as received, still percent-encoded.
     pub path: String,
-    /// The target's query as it came; see [`Seen::param`] for decoded values.
+    /// The target's query as received; see [`Seen::param`] for decoded values.
     pub query: String,
     /// The bucket, decoded; empty for `/`.
     pub bucket: String,
     /// The key, decoded; empty for a bucket.
     pub key: String,
     pub headers: HeaderMap,
-    /// The bytes that a satisfiable `Range` asked for, of the object as it was on arrival.
+    /// The bytes that a satisfiable `Range` requested, of the object as it was on arrival.
     pub range: Option<Range<u64>>,
-    /// The status of the answer; 0 until its header is being sent.
+    /// The status of the response; 0 until its head is being sent.
     pub status: u16,
-    /// Body bytes of the answer handed to the kernel so far.
+    /// Body bytes of the response handed to the kernel so far.
     pub body_bytes_sent: u64,
-    /// Bytes of the request's body read so far, as on the wire.
+    /// Bytes of the request body read so far, as on the wire.
     pub body_bytes_received: u64,
-    /// The request's body, free of aws-chunked framing; empty until it has wholly arrived.
+    /// The request body without aws-chunked framing; empty until it has arrived completely.
     pub body: Bytes,
-    /// The request's body as it came.
+    /// The request body as received.
     pub raw_body: Bytes,
     /// The trailers of an aws-chunked body, names in lower case.
     pub trailers: Vec<(String, String)>,
-    /// Which connection it came on, counted from 0.
+    /// Number of the connection that it came on, counted from 0.
     pub connection: u64,
-    /// The whole answer was handed to the kernel, as intended.
+    /// Whether the whole response was handed to the kernel, as intended.
     pub complete: bool,
-    /// Nothing more will be sent: the answer is complete, a fault ended it, or the peer has gone.
+    /// Whether nothing more will be sent: the response is complete, a fault ended it, or the peer has disconnected.
     pub done: bool,
 }
 
 impl Seen {
-    /// The decoded value of a query parameter; empty for one without `=`.
+    /// Returns the decoded value of a query parameter; empty for one without `=`.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<String> {
         self.params().find(|(n, _)| n == name).map(|(_, value)| value)
@@ -57,7 +57,7 @@ impl Seen {
         self.param(name).is_some()
     }
 
-    /// All query parameters, decoded, in order.
+    /// Returns all query parameters, decoded, in order.
     pub fn params(&self) -> impl Iterator<Item = (String, String)> + '_ {
         self.query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -66,7 +66,7 @@ impl Seen {
         })
     }
 
-    /// A header's value as text; empty when it is absent.
+    /// Returns a header's value as text; empty when it is absent.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -90,7 +90,7 @@ impl Seen {
     }
 }
 
-/// Takes one request head from the front of `buffer`; `None` when it has not wholly arrived.
+/// Takes one request head from the front of `buffer`; `None` until it has arrived completely.
 pub(super) fn take_head(buffer: &mut BytesMut, connection: u64) -> Result<Option<Seen>, String> {
     let mut fields = [httparse::EMPTY_HEADER; 128];
     let mut request = httparse::Request::new(&mut fields);
@@ -137,7 +137,7 @@ fn seen(method: Method, target: String, headers: HeaderMap, connection: u64) -> 
     }
 }
 
-/// Decodes `%XX`; leaves what is not an escape as it is.
+/// Decodes `%XX`; leaves anything that is not an escape unchanged.
 pub(super) fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -158,7 +158,7 @@ pub(super) fn percent_decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// What a request's `Range` comes to for an object of a size.
+/// Result of a request's `Range` for an object of some size.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// No range, or one that S3 ignores: malformed, several, or last before first.
@@ -186,12 +186,12 @@ fn digits(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-/// Text made safe to stand inside an XML element.
+/// Escapes text for an XML element.
 pub(super) fn xml_escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// The texts of all elements of this name, in order: enough for the XML that S3 clients send.
+/// Returns the texts of all elements of this name, in order: enough for the XML that S3 clients send.
 pub(super) fn xml_values(xml: &[u8], name: &str) -> Vec<String> {
     let text = String::from_utf8_lossy(xml);
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));

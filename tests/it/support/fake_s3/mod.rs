@@ -1,10 +1,9 @@
-//! An S3 origin inside the test, on a free port of the loopback, that misbehaves on demand.
+//! An S3 origin inside the test, on a free port of the loopback interface, that misbehaves on demand.
 //!
-//! It speaks real HTTP/1.1 over real sockets, keeps connections alive, and answers path-style
-//! requests as S3 does (see [`answer`]); of signatures it verifies only those of forms. Three things make it a
-//! test's instrument:
+//! It speaks real HTTP/1.1 over real sockets, keeps connections alive, and answers path-style requests as S3 does
+//! (see [`answer`]); it verifies only the signatures of forms. Three features make it useful for tests:
 //! - *objects of any size* ([`Object::random`]): bytes are made while they are sent;
-//! - *a full record* ([`FakeS3::requests`]): what was asked, on which connection, what was sent;
+//! - *a full record* ([`FakeS3::requests`]): each request, its connection, and the bytes sent;
 //! - *faults* ([`FakeS3::fault`]): exact in place and number.
 //!
 //! ```ignore
@@ -47,8 +46,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// The kernel buffers at most about twice this much of an answer on the origin's side, so that
-/// [`Seen::body_bytes_sent`] runs ahead of a slow reader by little.
+/// Send buffer of a connection, in bytes. The kernel buffers at most about twice as much of a response on the
+/// origin's side, so that [`Seen::body_bytes_sent`] is only a little ahead of a slow reader.
 const SEND_BUFFER: u32 = 128 * 1024;
 
 /// The origin. Dropping it closes its port and all its connections.
@@ -57,11 +56,11 @@ pub struct FakeS3 {
     addr: SocketAddr,
     state: Arc<State>,
     listening: Mutex<Option<Listening>>,
-    /// At other addresses.
+    /// Listeners at other addresses.
     also: Mutex<Vec<Listening>>,
 }
 
-/// The task that accepts connections, and the word that ends it.
+/// The task that accepts connections, and the signal that ends it.
 #[derive(Debug)]
 struct Listening {
     stop: oneshot::Sender<()>,
@@ -81,7 +80,7 @@ impl FakeS3 {
     /// Starts an empty origin on a free port, in the runtime that calls this.
     ///
     /// # Panics
-    /// When no socket can be had.
+    /// When no socket is available.
     #[allow(clippy::unused_async, reason = "it needs a runtime, as starting any server does")]
     pub async fn start() -> FakeS3 {
         Self::start_at(0).await
@@ -90,7 +89,7 @@ impl FakeS3 {
     /// As [`FakeS3::start`], on a port that the caller chooses.
     ///
     /// # Panics
-    /// When it is not free.
+    /// When the port is not free.
     #[allow(clippy::unused_async, reason = "it needs a runtime, as starting any server does")]
     pub async fn start_at(port: u16) -> FakeS3 {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], port)));
@@ -103,14 +102,14 @@ impl FakeS3 {
     /// Listens on the same port of another address, too.
     ///
     /// # Panics
-    /// When it is not free.
+    /// When the port is not free.
     pub fn listen_at(&self, address: IpAddr) -> SocketAddr {
         let address = SocketAddr::new(address, self.addr.port());
         lock(&self.also).push(Listening::begin(listen(address), &self.state));
         address
     }
 
-    /// `http://127.0.0.1:port`.
+    /// Returns `http://127.0.0.1:port`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.addr)
@@ -121,7 +120,7 @@ impl FakeS3 {
         self.addr
     }
 
-    /// Closes the port and every connection: further ones are refused. Returns when that is so.
+    /// Closes the port and every connection, and returns when that is done: further connections are refused.
     pub async fn go_down(&self) {
         let listening = lock(&self.listening).take();
         if let Some(Listening { stop, task }) = listening {
@@ -136,7 +135,7 @@ impl FakeS3 {
         *lock(&self.listening) = Some(Listening::begin(listen(self.addr), &self.state));
     }
 
-    /// Puts an object in the place of the key's current one, without any request.
+    /// Replaces the key's current object, without any request.
     pub fn put(&self, bucket: &str, key: &str, object: Object) {
         self.state.store().put(bucket, key, object);
     }
@@ -146,27 +145,27 @@ impl FakeS3 {
         self.state.store().delete(bucket, key, None);
     }
 
-    /// From now on who asks for something in this bucket must say that they pay.
+    /// Makes requesters pay: requests for this bucket must state that from now on.
     pub fn make_requester_pays(&self, bucket: &str) {
         self.state.store().requester_pays.insert(bucket.to_owned());
     }
 
-    /// From now on this bucket is in this region, and only requests that are signed for it and sent there reach it.
+    /// Moves this bucket to a region: from now on only requests that are signed for it and sent there reach it.
     pub fn place(&self, bucket: &str, region: &str, tells: Tells) {
         self.state.store().regions.insert(bucket.to_owned(), (region.to_owned(), tells));
     }
 
-    /// From now on pages of this origin may read and write in this bucket.
+    /// Allows web pages of this origin to read and write in this bucket.
     pub fn allow_cors(&self, bucket: &str, origin: &str) {
         self.state.store().cors.insert((bucket.to_owned(), origin.to_owned()));
     }
 
-    /// From now on they may not.
+    /// Ends that permission.
     pub fn deny_cors(&self, bucket: &str, origin: &str) {
         self.state.store().cors.remove(&(bucket.to_owned(), origin.to_owned()));
     }
 
-    /// Leaves a delete marker with this version id.
+    /// Adds a delete marker with this version id.
     pub fn put_marker(&self, bucket: &str, key: &str, version: &str) {
         self.state.store().put_marker(bucket, key, version);
     }
@@ -176,13 +175,13 @@ impl FakeS3 {
         self.state.store().delete(bucket, key, Some(version));
     }
 
-    /// The key's current object.
+    /// Returns the key's current object.
     #[must_use]
     pub fn object(&self, bucket: &str, key: &str) -> Option<Object> {
         self.state.store().current(bucket, key).cloned()
     }
 
-    /// All bytes of the key's current object.
+    /// Returns all bytes of the key's current object.
     ///
     /// # Panics
     /// When there is none.
@@ -191,52 +190,52 @@ impl FakeS3 {
         self.object(bucket, key).expect("an object under this key").all()
     }
 
-    /// Gives a fault: from now on it strikes the requests that match.
+    /// Sets a fault, which affects the matching requests from now on.
     pub fn fault(&self, matcher: Matcher, repeat: Repeat, fault: Fault) {
         self.state.add_fault(matcher, repeat, fault);
     }
 
-    /// Takes all faults back; what is being held stays held.
+    /// Removes all faults; held requests stay held.
     pub fn clear_faults(&self) {
         self.state.clear_faults();
     }
 
-    /// Every request so far, in order of arrival, those still under way included.
+    /// Returns every request so far, in order of arrival, including those in progress.
     #[must_use]
     pub fn requests(&self) -> Vec<Seen> {
         self.state.with_requests(<[Seen]>::to_vec)
     }
 
-    /// How many requests so far meet the condition.
+    /// Returns the number of requests so far that meet the condition.
     pub fn count(&self, mut condition: impl FnMut(&Seen) -> bool) -> usize {
         self.state.with_requests(|requests| requests.iter().filter(|r| condition(r)).count())
     }
 
-    /// The body bytes of all answers so far.
+    /// Returns the body bytes of all responses so far.
     #[must_use]
     pub fn bytes_sent(&self) -> u64 {
         self.state.with_requests(|requests| requests.iter().map(|r| r.body_bytes_sent).sum())
     }
 
-    /// How many connections were accepted so far.
+    /// Returns the number of connections accepted so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.state.connections.load(Ordering::Relaxed)
     }
 
-    /// Empties the record; faults and objects stay. Requests under way are no longer recorded.
+    /// Empties the record; faults and objects stay. Requests in progress are no longer recorded.
     pub fn forget_requests(&self) {
         self.state.forget_requests();
     }
 
-    /// What was wrong with requests: malformed heads and framing that S3 would refuse.
+    /// Returns errors in requests: malformed heads and framing that S3 would refuse.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         self.state.complaints()
     }
 
-    /// Waits until the requests so far meet the condition, which is looked at whenever one
-    /// arrives, or its answer gets on.
+    /// Waits until the requests so far meet the condition, which is evaluated whenever one arrives, or its response
+    /// makes progress.
     ///
     /// # Panics
     /// After 10 s, naming the caller's line and the requests.
@@ -264,17 +263,17 @@ impl FakeS3 {
         }
     }
 
-    /// Waits until no request is under way, or panics after 10 s.
+    /// Waits until no request is in progress, or panics after 10 s.
     #[track_caller]
     pub fn wait_idle(&self) -> impl Future<Output = ()> {
         self.wait_for(|requests| requests.iter().all(|request| request.done))
     }
 
-    /// Asserts that no byte of the object was sent twice, over all GETs so far; what a broken
-    /// answer handed to the kernel counts as sent, whether or not it arrived.
+    /// Asserts that no byte of the object was sent twice, over all GETs so far; bytes of a broken response that were
+    /// handed to the kernel count as sent, whether or not they arrived.
     ///
     /// # Panics
-    /// When one was, with the requests.
+    /// When a byte was, with the requests.
     #[track_caller]
     pub fn assert_each_byte_sent_once(&self, bucket: &str, key: &str) {
         let mut sent: Vec<(u64, u64)> = self.state.with_requests(|requests| {
@@ -290,7 +289,7 @@ impl FakeS3 {
         assert!(twice.is_none(), "{twice:?} of {key} overlap:\n{}", self.describe());
     }
 
-    /// One line a request, for messages.
+    /// Returns one line per request, for messages.
     #[must_use]
     pub fn describe(&self) -> String {
         let line = |r: &Seen| {
@@ -327,7 +326,7 @@ impl Listening {
     }
 }
 
-/// Accepts until told to stop, then ends every connection; so does ending this task.
+/// Accepts connections until stopped, then ends every connection; so does aborting this task.
 async fn accept(listener: TcpListener, state: Arc<State>, mut stop: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
     loop {

@@ -1,14 +1,14 @@
-//! An object as the origin holds it: its bytes, and the headers that describe them.
+//! An object as the origin stores it: its bytes, and the headers that describe them.
 //!
-//! Invariant: a byte depends on nothing but the object's content and its position, so any slice of
-//! a 50 TB object is made when it is sent, and a test can compute what it must have received.
+//! Invariant: a byte depends on nothing but the object's content and its position, so any slice of a 50 TB object can
+//! be made when it is sent, and a test can compute the bytes that it must have received.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use std::ops::Range;
 
-/// The `Last-Modified` of an object that does not say otherwise.
+/// Default `Last-Modified` of an object.
 pub const DEFAULT_LAST_MODIFIED: &str = "Wed, 01 Jan 2025 00:00:00 GMT";
 
 #[derive(Clone, Debug)]
@@ -17,10 +17,10 @@ enum Content {
     Given(Bytes),
 }
 
-/// An object, built up by chaining. Cloning is cheap.
+/// An object, built by chaining. Cloning is cheap.
 ///
-/// Without further words it has a strong `ETag` made from its content, a fixed `Last-Modified`,
-/// `Content-Type: binary/octet-stream`, no version id and no checksums.
+/// By default it has a strong `ETag` made from its content, a fixed `Last-Modified`, no version id, no checksums, and
+/// `Content-Type: binary/octet-stream`.
 #[derive(Clone, Debug)]
 pub struct Object {
     content: Content,
@@ -41,13 +41,13 @@ pub(super) struct Part {
 }
 
 impl Object {
-    /// `len` bytes that look random and depend on `seed` and position only; uses no memory.
+    /// Makes `len` bytes that look random and depend only on `seed` and position; uses no memory.
     #[must_use]
     pub fn random(len: u64, seed: u64) -> Object {
         Object::of(Content::Random { seed, len })
     }
 
-    /// These very bytes.
+    /// Makes an object with these bytes.
     pub fn bytes(content: impl Into<Bytes>) -> Object {
         Object::of(Content::Given(content.into()))
     }
@@ -65,42 +65,42 @@ impl Object {
         }
     }
 
-    /// The `ETag`, sent exactly as given: quotes are the caller's.
+    /// Sets the `ETag`, sent exactly as given: quotes are the caller's.
     #[must_use]
     pub fn etag(mut self, value: &str) -> Object {
         self.etag = Some(value.to_owned());
         self
     }
 
-    /// No `ETag` at all, as some servers answer.
+    /// Removes the `ETag`, as some servers send none.
     #[must_use]
     pub fn no_etag(mut self) -> Object {
         self.etag = None;
         self
     }
 
-    /// The `Last-Modified` value, an IMF date, sent as given.
+    /// Sets the `Last-Modified` value, an IMF date, sent as given.
     #[must_use]
     pub fn last_modified(mut self, date: &str) -> Object {
         self.last_modified = Some(date.to_owned());
         self
     }
 
-    /// No `Last-Modified` at all.
+    /// Removes the `Last-Modified`.
     #[must_use]
     pub fn no_last_modified(mut self) -> Object {
         self.last_modified = None;
         self
     }
 
-    /// The version id: the key then keeps its older versions, for reads with `?versionId=`.
+    /// Sets the version id: the key then keeps its older versions, for reads with `?versionId=`.
     #[must_use]
     pub fn version_id(mut self, id: &str) -> Object {
         self.version_id = Some(id.to_owned());
         self
     }
 
-    /// A header of every 200, 206 and HEAD answer; replaces an earlier one of that name.
+    /// Sets a header of every 200, 206 and HEAD response; replaces an earlier one of that name.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Object {
         self.headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
@@ -108,22 +108,22 @@ impl Object {
         self
     }
 
-    /// A whole-object checksum such as `("x-amz-checksum-crc32", "AAAAAA==")`: given on HEAD and
-    /// on a GET of the whole, and only when the request has `x-amz-checksum-mode: ENABLED`.
+    /// Adds a whole-object checksum such as `("x-amz-checksum-crc32", "AAAAAA==")`: sent on HEAD and on a GET of the
+    /// whole, and only when the request has `x-amz-checksum-mode: ENABLED`.
     #[must_use]
     pub fn checksum(mut self, name: &str, value: &str) -> Object {
         self.checksums.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The true CRC of this header's algorithm, as [`Object::checksum`] of a `FULL_OBJECT`.
+    /// Adds the true CRC of this header's algorithm, as [`Object::checksum`] of type `FULL_OBJECT`.
     #[must_use]
     pub fn with_crc(self, name: &str) -> Object {
         let value = crc_of(name, &self.all());
         self.checksum(name, &value).checksum("x-amz-checksum-type", "FULL_OBJECT")
     }
 
-    /// The true CRC of part `number`, as [`Object::part_checksum`] of a `COMPOSITE` one.
+    /// Adds the true CRC of part `number`, as [`Object::part_checksum`] of type `COMPOSITE`.
     ///
     /// # Panics
     /// Where there is no such part.
@@ -135,13 +135,13 @@ impl Object {
         object.part_checksum(number, "x-amz-checksum-type", "COMPOSITE")
     }
 
-    /// The value of one of its checksums; empty: it has none.
+    /// Returns the value of one of its checksums; empty: it has none.
     #[must_use]
     pub fn checksum_value(&self, name: &str) -> &str {
         self.checksums.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
     }
 
-    /// The lengths of a multipart object's parts, for `?partNumber=` 1, 2, ..; the `ETag` gets its `-N`.
+    /// Sets the lengths of a multipart object's parts, for `?partNumber=` 1, 2, ..; the `ETag` gets its `-N`.
     ///
     /// # Panics
     /// When the lengths do not add up to the object's.
@@ -159,7 +159,7 @@ impl Object {
         self
     }
 
-    /// Gives the parts these numbers, in their order: an upload may leave numbers out.
+    /// Numbers the parts, in their order: an upload may leave numbers out.
     #[must_use]
     pub fn part_numbers(mut self, numbers: &[u64]) -> Object {
         assert_eq!(numbers.len(), self.parts.len(), "a number for each part");
@@ -169,8 +169,7 @@ impl Object {
         self
     }
 
-    /// A checksum of part `number` alone: given with that part, and with the very range of it, in
-    /// checksum mode.
+    /// Adds a checksum of part `number` alone: sent with that part, and with exactly its range, in checksum mode.
     #[must_use]
     pub fn part_checksum(mut self, number: u64, name: &str, value: &str) -> Object {
         let part = self.parts.iter_mut().find(|part| part.number == number);
@@ -179,7 +178,7 @@ impl Object {
         self
     }
 
-    /// The length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         match &self.content {
@@ -193,13 +192,13 @@ impl Object {
         self.len() == 0
     }
 
-    /// The `ETag` as it is sent.
+    /// Returns the `ETag` as it is sent.
     #[must_use]
     pub fn etag_value(&self) -> Option<&str> {
         self.etag.as_deref()
     }
 
-    /// The bytes of a range.
+    /// Returns the bytes of a range.
     ///
     /// # Panics
     /// When the range goes past the end, or is too long to hold in memory.
@@ -212,7 +211,7 @@ impl Object {
         bytes.into()
     }
 
-    /// All bytes.
+    /// Returns all bytes.
     #[must_use]
     pub fn all(&self) -> Bytes {
         self.slice(0..self.len())
@@ -229,7 +228,7 @@ impl Object {
         }
     }
 
-    /// Part `number`, when there is such a part. What was not uploaded in parts is its part 1.
+    /// Returns part `number`, if there is one. An object that was not uploaded in parts is its own part 1.
     pub(super) fn part(&self, number: u64) -> Option<Part> {
         if self.parts.is_empty() {
             let whole = Part { number, range: 0..self.len(), checksums: self.checksums.clone() };
@@ -238,7 +237,7 @@ impl Object {
         self.parts.iter().find(|part| part.number == number).cloned()
     }
 
-    /// The checksums of a range of the object: those of the part that it is.
+    /// Returns the checksums of a range of the object: those of the part with exactly this range.
     pub(super) fn checksums_of(&self, range: &Range<u64>) -> &[(String, String)] {
         let part = self.parts.iter().find(|part| part.range == *range);
         part.map_or(&[], |part| &part.checksums)
@@ -262,8 +261,8 @@ fn fill_random(seed: u64, position: u64, out: &mut [u8]) {
     tail.copy_from_slice(&word(seed, index)[..tail.len()]);
 }
 
-/// The eight bytes at position `8 * index`: two odd multipliers and a fold are cheap, and enough
-/// for bytes at a wrong position or of a wrong object to differ.
+/// Returns the eight bytes at position `8 * index`. Two odd multipliers and a fold are cheap, and enough for bytes at
+/// a wrong position or of a wrong object to differ.
 fn word(seed: u64, index: u64) -> [u8; 8] {
     let mixed = seed
         .wrapping_mul(0xD6E8_FEB8_6659_FD93)
@@ -273,7 +272,7 @@ fn word(seed: u64, index: u64) -> [u8; 8] {
     (mixed ^ (mixed >> 32)).to_le_bytes()
 }
 
-/// 128 bits that tell contents apart; not a hash that anyone else computes.
+/// Returns 128 bits that differ for different contents; not a standard hash.
 fn digest(content: &Content) -> u128 {
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013B;
     let step = |hash: u128, value: u64| (hash ^ u128::from(value)).wrapping_mul(PRIME);
@@ -291,7 +290,7 @@ fn digest(content: &Content) -> u128 {
     }
 }
 
-/// The value of an `x-amz-checksum-crc*` header for these bytes.
+/// Returns the value of an `x-amz-checksum-crc*` header for these bytes.
 fn crc_of(name: &str, bytes: &[u8]) -> String {
     let (algorithm, width) = match name.rsplit('-').next() {
         Some("crc64nvme") => (crc_fast::CrcAlgorithm::Crc64Nvme, 8),

@@ -1,19 +1,19 @@
-//! A fault, taken apart into what each step of an exchange has to do about it.
+//! Plan of an exchange: a fault, divided into its effects on each step.
 //!
-//! Invariant: without a fault every field is at rest, and the exchange is a correct one.
+//! Invariant: without a fault every field has its default, and the exchange is a correct one.
 
 use super::answer::Blind;
 use super::reply::Reply;
 use super::{Fault, Gate, Object};
 
-/// How the connection ends.
+/// End of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Close,
     Reset,
 }
 
-/// What happens at an offset of the answer's body.
+/// Action at an offset of the response body.
 #[derive(Clone, Debug)]
 pub(super) enum Stop {
     End(Ending),
@@ -29,10 +29,10 @@ pub(super) struct Plan {
     pub hold_request: Option<Gate>,
     pub hold_header: Option<Gate>,
     pub unanswered: Option<Ending>,
-    /// The gate before the commit, and the error code when there shall be no commit.
+    /// Gate before the commit, and the error code if there is to be no commit.
     pub late: Option<(Gate, Option<&'static str>)>,
     pub blind: Blind,
-    /// In order of offset once [`Plan::falsify`] has seen the reply.
+    /// Actions in order of offset, once [`Plan::falsify`] has seen the reply.
     pub stops: Vec<(u64, Stop)>,
     pub extra_bytes: usize,
     pub chunked: bool,
@@ -85,8 +85,8 @@ impl Plan {
         }
     }
 
-    /// Makes the answer's header lie as asked. What the header then promises of the body's length
-    /// becomes a stop where it promises less or more than there is.
+    /// Falsifies the head of the response as planned. A body length that the head then announces wrongly becomes a
+    /// stop at that offset.
     pub(super) fn falsify(&mut self, mut reply: Reply) -> Reply {
         for edit in std::mem::take(&mut self.edits) {
             reply = self.edit(reply, edit);
@@ -117,7 +117,7 @@ impl Plan {
     }
 }
 
-/// `bytes 0-9/100` -> `bytes 1-10/100`.
+/// Shifts a range: `bytes 0-9/100` -> `bytes 1-10/100`.
 fn one_further(value: &str) -> Option<String> {
     let (range, size) = value.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;

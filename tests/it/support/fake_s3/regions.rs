@@ -1,20 +1,20 @@
-//! Buckets in one region, and what S3 answers to requests that reach another.
+//! Buckets in one region, and S3's responses to requests that reach another.
 
 use super::Seen;
 use super::reply::{Reply, error};
 use super::store::Store;
 use http::Method;
 
-/// How S3 says that a bucket is elsewhere.
+/// Form of S3's response that a bucket is in another region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tells {
     /// 301, with the region in a header and the endpoint in the body; there is no `Location`.
     Permanent,
-    /// 307 with a `Location` of the older kind of name, and no region.
+    /// 307 with a `Location` with the older kind of host name, and no region.
     Temporary,
     /// 400 `AuthorizationHeaderMalformed` with the region in the body. The host does not matter.
     Malformed,
-    /// The same without the region.
+    /// 400 `AuthorizationHeaderMalformed` without the region.
     MalformedUnnamed,
     /// 400 `IllegalLocationConstraintException`, without a region.
     IllegalLocation,
@@ -22,13 +22,13 @@ pub enum Tells {
     Loop,
 }
 
-/// The region that a request is signed for, and that of its host.
+/// Returns the region that a request is signed for, and that of its host.
 fn sent_to(seen: &Seen) -> (&str, &str) {
     let signed = seen.header("authorization").split('/').nth(2).unwrap_or_default();
     (signed, seen.header("host").split('.').nth(1).unwrap_or_default())
 }
 
-/// The answer to a request that does not reach its bucket.
+/// Returns the response to a request that does not reach its bucket.
 pub(super) fn elsewhere(store: &Store, seen: &Seen) -> Option<Reply> {
     let (region, tells) = store.regions.get(&seen.bucket)?;
     let (signed, host) = sent_to(seen);

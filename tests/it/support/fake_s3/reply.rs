@@ -1,6 +1,6 @@
-//! An answer before it goes out: status, headers, and a body that is made while it is sent.
+//! A response before it is sent: status, headers, and a body that is made while it is sent.
 //!
-//! Invariant: an answer to HEAD says what GET's would say, and has no body.
+//! Invariant: a response to HEAD has the head of the response to GET, and no body.
 
 use super::http::xml_escape;
 use super::{Object, Seen};
@@ -58,7 +58,7 @@ impl Reply {
         Reply::sized(200, Body::Slice(object.clone(), 0..object.len()))
     }
 
-    /// The 206 with this range, which is not empty.
+    /// Makes the 206 with this range, which is not empty.
     pub(super) fn part(object: &Object, range: Range<u64>) -> Reply {
         let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, object.len());
         let reply = Reply::sized(206, Body::Slice(object.clone(), range));
@@ -82,7 +82,7 @@ impl Reply {
         headers.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// Takes the body away when the method is HEAD; its length stays in the header.
+    /// Removes the body when the method is HEAD; its length stays in the head.
     pub(super) fn for_method(mut self, method: &Method) -> Reply {
         if *method == Method::HEAD {
             self.body = Body::None;
@@ -90,7 +90,7 @@ impl Reply {
         self
     }
 
-    /// Only the first `length` bytes of the body, and a `Content-Length` that agrees.
+    /// Keeps only the first `length` bytes of the body, and a `Content-Length` that agrees.
     pub(super) fn shortened(mut self, length: u64) -> Reply {
         self.body = match self.body {
             Body::None => Body::None,
@@ -102,7 +102,7 @@ impl Reply {
         self.with("Content-Length", &length.to_string())
     }
 
-    /// The same with another bit in the body's byte at `at`, if it is so long.
+    /// Flips a bit in the body's byte at `at`, if the body is that long.
     pub(super) fn with_flipped_bit(mut self, at: u64) -> Reply {
         let length = usize::try_from(self.body.len()).expect("a body that fits memory");
         if at < self.body.len() {
@@ -114,7 +114,7 @@ impl Reply {
         self
     }
 
-    /// The object being sent.
+    /// Returns the object being sent.
     pub(super) fn object(&self) -> &Object {
         match &self.body {
             Body::Slice(object, _) => object,
@@ -123,13 +123,13 @@ impl Reply {
     }
 }
 
-/// An answer with a document.
+/// Makes a response with an XML document.
 pub(super) fn xml(status: u16, root: &str) -> Reply {
     let document = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{root}");
     Reply::sized(status, Body::Bytes(document.into())).with("Content-Type", "application/xml")
 }
 
-/// S3's error answer. To HEAD it has neither body nor length.
+/// Makes S3's error response. To HEAD it has neither body nor length.
 pub(super) fn error(seen: &Seen, status: u16, code: &str, details: &[(&str, &str)]) -> Reply {
     if status == 304 || status == 204 {
         return Reply::empty(status);

@@ -1,6 +1,6 @@
-//! What all connections of an origin share: the store, the faults, and the record of requests.
+//! State shared by all connections of an origin: the store, the faults, and the record of requests.
 //!
-//! Invariant: every change to the record wakes those who wait for one.
+//! Invariant: every change to the record wakes the tasks that wait for one.
 
 use super::faults::Faults;
 use super::http::Seen;
@@ -23,7 +23,7 @@ pub(super) struct State {
 
 #[derive(Debug, Default)]
 struct Log {
-    /// How many requests were forgotten: the index of the first one kept.
+    /// Number of requests that were removed from the record: the index of the first one kept.
     first: usize,
     seen: Vec<Seen>,
     complaints: Vec<String>,
@@ -58,7 +58,7 @@ impl State {
         lock(&self.log).complaints.clone()
     }
 
-    /// Looks at the requests kept, without copying them.
+    /// Calls `look` with the recorded requests, without copying them.
     pub(super) fn with_requests<R>(&self, look: impl FnOnce(&[Seen]) -> R) -> R {
         look(&lock(&self.log).seen)
     }
@@ -70,7 +70,7 @@ impl State {
     }
 }
 
-/// The entry of one request; when it is dropped, however that comes, the request is done.
+/// The record of one request; when it is dropped, for whatever reason, the request is done.
 pub(super) struct Record {
     state: Arc<State>,
     index: usize,
@@ -103,7 +103,7 @@ impl Record {
         self.update(|seen| seen.complete = true);
     }
 
-    /// Puts another object in the place of the one that this request reads.
+    /// Replaces the object that this request reads.
     pub(super) fn replace_object(&self, object: Object) {
         self.state.store().put(&self.bucket, &self.key, object);
     }

@@ -1,4 +1,4 @@
-//! What the origin holds: the versions of each key, and open uploads.
+//! Contents of the origin: the versions of each key, and open uploads.
 //!
 //! A key is versioned from the moment an object with a version id is put there: later writes get
 //! version ids of their own, and a delete leaves a delete marker. An object without an id is the
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 enum Version {
     Object(Object),
-    /// Its version id.
+    /// A delete marker, with its version id.
     Marker(String),
 }
 
@@ -25,7 +25,7 @@ impl Version {
     }
 }
 
-/// The parts of an upload that is under way, by number.
+/// The parts of an upload in progress, by number.
 pub(super) type Upload = BTreeMap<u32, Bytes>;
 
 #[derive(Debug, Default)]
@@ -35,34 +35,34 @@ pub(super) struct Store {
     uploads: BTreeMap<String, Upload>,
     /// Buckets whose requesters pay.
     pub(super) requester_pays: BTreeSet<String>,
-    /// Buckets and the origins of the pages that may use them.
+    /// Buckets, and the origins of the web pages that may use them.
     pub(super) cors: BTreeSet<(String, String)>,
-    /// Buckets in one region, and how others say so.
+    /// Regions of buckets, and the form of the response in other regions.
     pub(super) regions: BTreeMap<String, (String, Tells)>,
-    /// Sessions that were given for directory buckets.
+    /// Number of sessions that were created for directory buckets.
     pub(super) sessions: u64,
     writes: u64,
 }
 
-/// What a read of a key, or of one version of it, finds.
+/// Result of a read of a key, or of one version of it.
 pub(super) enum Found<'a> {
     Object(&'a Object),
     NoSuchKey {
         marker: Option<&'a str>,
     },
     NoSuchVersion,
-    /// The version asked for is the delete marker.
+    /// The requested version is the delete marker.
     Marker,
 }
 
-/// What a delete did.
+/// Result of a delete.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Deleted {
-    /// The object of a key without versions is gone, if there was one.
+    /// The object of an unversioned key was deleted, if there was one.
     Object,
-    /// A delete marker with this version id was left.
+    /// A delete marker with this version id was added.
     MarkerLeft(String),
-    /// The version that was named is gone, if there was one; whether it was a marker.
+    /// The named version was deleted, if there was one; whether it was a marker.
     Version { marker: bool },
 }
 
@@ -100,7 +100,7 @@ impl Store {
         self.of(bucket, key).iter().any(|version| version.id() != "null")
     }
 
-    /// Puts the object as it is, as the test's hand does.
+    /// Puts the object unchanged, as a test does directly.
     pub(super) fn put(&mut self, bucket: &str, key: &str, object: Object) {
         let versions = self.versions.entry((bucket.to_owned(), key.to_owned())).or_default();
         let new = Version::Object(object);
@@ -108,14 +108,14 @@ impl Store {
         versions.push(new);
     }
 
-    /// Leaves a delete marker, as the test's hand does.
+    /// Adds a delete marker, as a test does directly.
     pub(super) fn put_marker(&mut self, bucket: &str, key: &str, version: &str) {
         let versions = self.versions.entry((bucket.to_owned(), key.to_owned())).or_default();
         versions.push(Version::Marker(version.to_owned()));
     }
 
-    /// Puts the object as a request does: with a date of its own, and a version id where the key
-    /// is versioned. Returns what is stored.
+    /// Puts the object as a request does: with a date of its own, and a version id if the key is versioned. Returns
+    /// the stored object.
     pub(super) fn write(&mut self, bucket: &str, key: &str, object: Object) -> Object {
         self.writes += 1;
         let (minutes, seconds) = (self.writes / 60 % 60, self.writes % 60);
@@ -126,7 +126,7 @@ impl Store {
         object
     }
 
-    /// Deletes as a request does: the version named, or the current one.
+    /// Deletes as a request does: the named version, or the current one.
     pub(super) fn delete(&mut self, bucket: &str, key: &str, version: Option<&str>) -> Deleted {
         self.writes += 1;
         let next = self.next_version(bucket, key);
@@ -158,7 +158,7 @@ impl Store {
         self.is_versioned(bucket, key).then(|| format!("version-{}", self.writes))
     }
 
-    /// The current objects of a bucket whose keys begin with `prefix`, in order.
+    /// Returns the current objects of a bucket whose keys begin with `prefix`, in order.
     pub(super) fn list<'a>(
         &'a self,
         bucket: &'a str,
