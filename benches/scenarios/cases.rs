@@ -11,9 +11,9 @@ use crate::{
 /// One scenario.
 pub struct Case {
     pub name: &'static str,
-    /// One line for a person.
+    /// Description, one line.
     pub about: &'static str,
-    /// Runs it, for a few seconds to a minute.
+    /// Runs the scenario, which takes a few seconds to a minute.
     pub run: fn(&Bench) -> Result<Vec<Row>>,
 }
 
@@ -146,7 +146,7 @@ pub const CASES: [Case; 25] = [
     },
 ];
 
-/// Those that run only when they are named, since they take long.
+/// Scenarios that run only when they are named, since they take long.
 pub const LONG: [Case; 1] = [Case {
     name: "soak",
     about: "mixed load with 1,000 slow readers in a memory limit of 512 MiB: killed, and answered",

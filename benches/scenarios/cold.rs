@@ -1,4 +1,4 @@
-//! Reads of what is not in the cache: they should be faster than the origin, and never slower.
+//! Cold reads: they should be faster than from the origin, and never slower.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ use crate::report::{Bar, Row, median};
 
 /// Default configuration but for a cache that holds two of the objects.
 const MEMORY: Memory = Memory { cache: 2 * GIB, in_flight: 512 * MIB };
-/// How long the origin may go on after the client has what it wanted.
+/// Maximum time that the origin may go on sending after the client has its bytes.
 const SETTLE: Duration = Duration::from_secs(5);
-/// How much later than direct the bytes of a cold read of a whole object, and of a small range, may come, in milliseconds.
+/// Maximum added latency of a cold read against a direct read, in milliseconds: of a whole object, and of a small range.
 const LATENCY: (Bar, Bar) = (Bar::AtMost(2.0), Bar::AtMost(3.0));
 
 /// Cold 1 GiB objects, each read once.
@@ -69,7 +69,7 @@ pub fn whole_object(bench: &Bench) -> Result<Vec<Row>> {
     })
 }
 
-/// The time to the first byte of an answer that is then given up.
+/// Returns the time to the first byte of a response, which is then abandoned.
 async fn first_byte(origin: &Origin, get: &Get) -> Result<Duration> {
     let mut client = Client::connect(origin.address()).await?;
     let start = Instant::now();
@@ -91,7 +91,7 @@ fn later(
     Row::amount(scenario, figure, cells, (through - direct, "ms"), bar)
 }
 
-/// Cold 4 KiB ranges at random places inside one block, each of another 1 GiB object.
+/// Cold 4 KiB ranges at random offsets inside one block, each of another 1 GiB object.
 pub fn small_range(bench: &Bench) -> Result<Vec<Row>> {
     const READS: usize = 21;
     let origin = Origin::start(Pace::FAR)?;
@@ -144,11 +144,11 @@ pub fn small_range(bench: &Bench) -> Result<Vec<Row>> {
     })
 }
 
-/// The same read, direct and through the cache.
+/// One read done directly and through the cache.
 struct Sample {
     direct: Took,
     through: Took,
-    /// Bytes and requests that the second one cost the origin.
+    /// Bytes and requests that the read through the cache cost the origin.
     asked: u64,
     requests: u64,
 }

@@ -1,8 +1,7 @@
-//! Reads of what is in memory, or in the page cache: the CPU time that a server pays for them, beside nginx's and bare hyper's.
+//! Hot reads, from memory or the page cache: the server's CPU time, compared with nginx and with bare hyper.
 //!
-//! Each server has one core to itself while it is asked, and the load has another. The servers take
-//! turns in short rounds, and what is compared is the median of the rounds' ratios: whatever else the
-//! machine does falls on all of them.
+//! Each server has one core to itself while it is measured, and the load has another. The servers take turns in short
+//! rounds, and the median of the rounds' ratios is compared: whatever else the machine does affects all of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +39,7 @@ pub fn small_object(bench: &Bench) -> Result<Vec<Row>> {
     )
 }
 
-/// The same, signed as an SDK signs it: hotset verifies each request, the others have no such thing.
+/// The same object, signed as an SDK signs it: hotset verifies each request, the others do not.
 pub fn signed_object(bench: &Bench) -> Result<Vec<Row>> {
     let object = Arc::new(Object::new("hot", 4 * KIB));
     let bars = Bars { nginx: Bar::AtMost(1.0), hyper: Bar::None };
@@ -75,7 +74,7 @@ pub fn over_tls(bench: &Bench) -> Result<Vec<Row>> {
     compare("tls_8mib", bench, &served, &gets, bars)
 }
 
-/// Ranges of 64 KiB of an object that is on disk, sixteen times larger than memory, and in the page cache.
+/// Ranges of 64 KiB of an object on disk, sixteen times larger than memory, and in the page cache.
 pub fn from_page_cache(bench: &Bench) -> Result<Vec<Row>> {
     let object = Arc::new(Object::new("paged", GIB));
     let gets = shuffled(&object, 64 * KIB)?;
@@ -87,7 +86,7 @@ pub fn from_page_cache(bench: &Bench) -> Result<Vec<Row>> {
     compare("disk_cached", bench, &served, &gets, bars)
 }
 
-/// Ranges that together are the object, in random order.
+/// Returns the ranges that make up the object, in random order.
 fn shuffled(object: &Arc<Object>, range: u64) -> Result<Vec<Get>> {
     let mut random = Random::new(range);
     let mut starts: Vec<_> = (0..object.size() / range).map(|index| index * range).collect();
@@ -98,7 +97,7 @@ fn shuffled(object: &Arc<Object>, range: u64) -> Result<Vec<Get>> {
     Ok(starts.into_iter().map(|start| Get::range(object, start..start + range)).collect())
 }
 
-/// What the servers hold, and where hotset holds it.
+/// Object that the servers serve, and hotset's settings for it.
 struct Served<'a> {
     object: &'a Object,
     memory: Memory,
@@ -107,21 +106,21 @@ struct Served<'a> {
     verifies: bool,
 }
 
-/// What the ratios to the two others have to be.
+/// Bars for the ratios to nginx and to hyper.
 #[derive(Clone, Copy)]
 struct Bars {
     nginx: Bar,
     hyper: Bar,
 }
 
-/// What one server did in one round.
+/// Results of one server in one round.
 #[derive(Clone, Copy)]
 pub(crate) struct Round {
-    /// Microseconds of CPU time for a request.
+    /// CPU time per request, in microseconds.
     pub(crate) cpu: f64,
     /// Requests a second.
     rate: f64,
-    /// Time of a request: the middle one, and that which 99 of 100 stay below.
+    /// Median and 99th percentile of the time of a request.
     half: Duration,
     most: Duration,
 }
@@ -178,7 +177,7 @@ fn compare(
         let mut rounds = vec![Vec::new(); servers.len()];
         for turn in 0..ROUNDS {
             for place in 0..servers.len() {
-                // Every second time backwards, so that nobody always comes after the same other.
+                // Every second turn in reverse order, so that no server always follows the same other one.
                 let index = if turn % 2 == 0 { place } else { servers.len() - 1 - place };
                 rounds[index].push(round(&servers[index].0, &gets, tls).await?);
             }
@@ -199,8 +198,7 @@ fn compare(
     Ok(rows)
 }
 
-/// Reads everything and checks it, until all of it is in the cache and known to be right there: a disk may be too
-/// slow for the first time.
+/// Reads and checks everything, until all of it is in the cache: a disk may be too slow for the first pass.
 pub(crate) async fn fill(
     server: &Server,
     origin: &Origin,

@@ -25,35 +25,35 @@ pub struct Memory {
     pub in_flight: u64,
 }
 
-/// `cache.disk`: one path, onto which a block goes when it is read for the first time.
+/// `cache.disk`: one path, to which a block is admitted on its first read.
 pub struct Disk {
     pub path: PathBuf,
     pub capacity: u64,
-    /// Reads go past the page cache.
+    /// Direct I/O for reads, past the page cache.
     pub direct: bool,
-    /// Bytes a second that are written at most.
+    /// Maximum write rate, in bytes a second.
     pub write_rate: Option<u64>,
 }
 
-/// What some scenarios ask for beside memory.
+/// Optional settings of a scenario, beside memory.
 #[derive(Default)]
 pub struct Extras<'a> {
     pub disk: Option<&'a Disk>,
-    /// TLS, with this certificate.
+    /// Certificate for TLS.
     pub tls: Option<&'a Identity>,
     /// `auth.mode: verify`, with [`reader`] as the only identity.
     pub verifies: bool,
-    /// Where notifications are received, from whoever sends them.
+    /// Address of the webhook listener, which accepts any sender.
     pub webhook: Option<SocketAddr>,
-    /// More keys of `origin`, each on a line of its own.
+    /// Further keys of `origin`, one per line.
     pub origin: &'a str,
-    /// Rules before the one that matches all, as items of a list.
+    /// Rules before the catch-all rule, as items of a list.
     pub rules: &'a str,
-    /// More keys at the top level, each on a line of its own.
+    /// Further top-level keys, one per line.
     pub settings: &'a str,
 }
 
-/// Who may read in the scenarios that verify signatures.
+/// Credentials of the only identity in the scenarios that verify signatures.
 pub fn reader() -> Credentials {
     let secret = READER_SECRET.to_owned().into();
     Credentials::new(READER.to_owned(), secret, None).expect("legal keys")
@@ -62,17 +62,18 @@ pub fn reader() -> Credentials {
 const READER: &str = "AKREADER";
 const READER_SECRET: &str = "made-up-secret-of-reader";
 
-/// A running hotset, and where its metrics are.
+/// A running hotset, and the address of its metrics.
 pub struct Hotset {
     pub server: Server,
     pub admin: SocketAddr,
 }
 
 impl Hotset {
-    /// The sum of the series of a name, or of those with one label (`name{label="value"}`); 0 when there is none.
+    /// Returns the sum of the series of a name, or of those with one label (`name{label="value"}`); 0 when there is
+    /// none.
     ///
     /// # Errors
-    /// When the page of metrics can't be had.
+    /// When the metrics page cannot be read.
     pub fn metric(&self, name: &str) -> Result<f64> {
         let page = ask(self.admin, "/metrics")?;
         let (name, label) = name.split_once('{').unwrap_or((name, ""));
@@ -86,10 +87,10 @@ impl Hotset {
     }
 }
 
-/// An answer of the admin port, head and body.
+/// Returns a response of the admin port, head and body.
 ///
 /// # Errors
-/// When nobody answers.
+/// When the port does not respond.
 pub fn ask(admin: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(admin)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -99,7 +100,7 @@ pub fn ask(admin: SocketAddr, path: &str) -> Result<String> {
     Ok(answer)
 }
 
-/// The binary: `HOTSET_BIN`, or the one that cargo built along with this bench.
+/// Returns the path of the binary: `HOTSET_BIN`, or the one that cargo built along with this bench.
 ///
 /// # Errors
 /// When there is neither.
@@ -125,7 +126,7 @@ pub fn start(
     start_with(origin, memory, &Extras { disk, ..Extras::default() }, core, folder)
 }
 
-/// As [`start`], with more.
+/// As [`start`], with further settings.
 ///
 /// # Errors
 /// When it does not start.
@@ -152,7 +153,7 @@ pub fn start_with(
     Ok(Hotset { server: Server::start("hotset", command, address, folder)?, admin })
 }
 
-/// Starts hotset in a memory limit with the default configuration, addresses apart.
+/// Starts hotset in a memory limit with the default configuration, except for the addresses.
 ///
 /// # Errors
 /// When it does not start.

@@ -1,6 +1,8 @@
-//! CPU of a hot 4 KiB hit with each instrument that can be switched: access log, traces, limits, a watcher of requests.
+//! CPU time of a hot 4 KiB hit with each instrument that can be switched: access log, traces, limits, a watcher of
+//! requests.
 //!
-//! Each variant is a server of its own; they take turns on one core, and what is compared is the median of the rounds' ratios.
+//! Each variant is a server of its own; they take turns on one core, and the median of the rounds' ratios is
+//! compared.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -22,17 +24,17 @@ const ROUNDS: usize = 15;
 /// Limits that no client of this scenario reaches.
 const LIMITS: &str = "{ requests_per_second: 10000000, bytes_per_second: 1TiB, requests: 1000 }";
 
-/// A server with one instrument switched, and what it may cost as a ratio to the server that it is compared with.
+/// A server with one instrument switched, and the bar for its cost as a ratio to the server that it is compared with.
 struct Variant {
     name: &'static str,
-    /// Number of the variant that it is compared with.
+    /// Index of the variant that it is compared with.
     base: usize,
     bar: Bar,
     /// Top-level keys of the configuration.
     settings: String,
 }
 
-/// The default configuration, and one with each instrument switched.
+/// Measures the default configuration, and one with each instrument switched.
 pub fn costs(bench: &Bench) -> Result<Vec<Row>> {
     let collector = collector()?;
     let trace =
@@ -98,7 +100,7 @@ fn row(variant: &Variant, rounds: &[Vec<Round>], variants: &[Variant], own: &[Ro
     Row::ratio("instruments", variant.name.to_owned(), cells, ratio, variant.bar)
 }
 
-/// Starts a collector of traces that takes everything, until the process ends.
+/// Starts a trace collector that accepts everything, until the process ends.
 fn collector() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
@@ -110,7 +112,7 @@ fn collector() -> Result<SocketAddr> {
     Ok(address)
 }
 
-/// Answers each request of a connection by 200.
+/// Answers each request of a connection with 200.
 fn accept(mut stream: TcpStream) -> std::io::Result<()> {
     let (mut unread, mut buffer) = (Vec::new(), [0; 64 << 10]);
     loop {

@@ -8,11 +8,10 @@
 //! cargo bench --bench scenarios -- --minutes 10 soak       runs only when it is named
 //! ```
 //!
-//! Every scenario brings its own synthetic origin and starts its servers as processes of their own, on
-//! free ports of the loopback interface. `HOTSET_BIN` names another binary than the one just built.
-//! The table goes to standard output; a bar that is missed, or a scenario that fails, makes the exit
-//! code 1. Rates depend on the machine and on what else runs there: what counts is the ratios, of which
-//! both sides come from the same run.
+//! Every scenario has its own synthetic origin and starts its servers as processes of their own, on free ports of the
+//! loopback interface. `HOTSET_BIN` names another binary than the one just built. The table goes to standard output;
+//! a bar that is missed, or a scenario that fails, makes the exit code 1. Rates depend on the machine and on what
+//! else runs there. The ratios count: both sides of each come from the same run.
 
 #![allow(unreachable_pub, reason = "a program: nothing outside sees it")]
 
@@ -56,19 +55,19 @@ use bench::{Bench, Subject};
 use cases::{CASES, Case, LONG};
 use report::Row;
 
-/// Whatever goes wrong ends the scenario with a text for a person.
+/// Error that ends a scenario, with a message for people.
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
 
 const USAGE: &str =
     "usage: scenarios [--list] [--install] [--subject hotset|nginx] [--minutes N] [SCENARIO ...]";
 
-/// What the command line asks for.
+/// Options of the command line.
 struct Asked {
     subject: Subject,
     install: bool,
     list: bool,
-    /// The duration of the load of `soak`.
+    /// Duration of the load of `soak`.
     soak: Duration,
     cases: Vec<&'static Case>,
 }
@@ -84,7 +83,7 @@ fn parse(arguments: &[String]) -> Result<Asked> {
     let mut arguments = arguments.iter().map(String::as_str);
     while let Some(argument) = arguments.next() {
         match argument {
-            // cargo says this to every bench.
+            // cargo passes this argument to every bench.
             "--bench" => {}
             "--list" => asked.list = true,
             "--install" => asked.install = true,
@@ -142,7 +141,7 @@ fn end(result: Result<bool>) -> ExitCode {
     }
 }
 
-/// Runs the scenarios and prints the table; whether all of them passed.
+/// Runs the scenarios and prints the table; returns whether all of them passed.
 fn run(asked: &Asked) -> Result<bool> {
     process::raise_file_limit()?;
     if asked.install {

@@ -1,4 +1,4 @@
-//! Cold reads from an origin that is as fast as the machine: what hotset costs where it gains nothing.
+//! Cold reads from an origin that is as fast as the machine: hotset's overhead where it gains nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,12 +15,12 @@ use crate::report::{Bar, Row, median};
 
 const MEMORY: Memory = Memory { cache: GIB, in_flight: 256 * MIB };
 const SIZE: u64 = 512 * MIB;
-/// Reads before those measured, which fill the cache: memory that a machine has not used yet may cost a second a GiB to touch,
-/// which a server pays once.
+/// Number of reads before the measured ones, which fill the cache: memory that a machine has not used yet may cost a
+/// second a GiB to touch, which a server pays once.
 const TOUCHED: u32 = 3;
 const ROUNDS: u32 = 5;
 
-/// One client; rates are those of pairs of reads one after the other.
+/// One client; rates are those of pairs of consecutive reads.
 pub fn origin(bench: &Bench) -> Result<Vec<Row>> {
     let origin = Origin::start(Pace::NEAR)?;
     let hotset = hotset::start(origin.address(), MEMORY, None, None, bench.folder())?;
@@ -60,7 +60,7 @@ pub fn origin(bench: &Bench) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// CPU of hotset that fills its memory, against nginx that fills its files.
+/// CPU time of hotset filling its memory, against nginx filling its files.
 fn cpu(bench: &Bench, origin: &Origin) -> Result<Row> {
     let apart = Apart::new()?;
     let core = Some(apart.server);
@@ -89,7 +89,7 @@ fn touch(server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Milliseconds of CPU for a GiB that was not read before.
+/// Returns the CPU time for a GiB that was not read before, in milliseconds.
 fn cost(server: &Server, round: u32) -> Result<f64> {
     let before = server.cpu()?;
     for part in 0..2 {

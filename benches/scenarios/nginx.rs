@@ -1,8 +1,7 @@
-//! The comparison that people have today: Debian's nginx with `proxy_cache` and `slice 8m`.
+//! The usual alternative, for comparison: Debian's nginx with `proxy_cache` and `slice 8m`.
 //!
-//! The configuration is what nginx's own documentation gives for caching ranges, with Debian's settings
-//! of sendfile and `tcp_nopush`, connections that are never closed, and an access log that is written in
-//! batches, as hotset's is.
+//! The configuration is the one in nginx's documentation for caching ranges, with Debian's settings of sendfile and
+//! `tcp_nopush`, connections that are never closed, and an access log that is written in batches, as hotset's is.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,23 +11,23 @@ use crate::Result;
 use crate::process::{self, Server};
 use crate::tls::Identity;
 
-/// Its name, and that of its package.
+/// Name of the program, and of its package.
 pub const PACKAGE: &str = "nginx";
 
-/// The program, where it is installed.
+/// Returns the path of the program, if it is installed.
 pub fn program() -> Option<PathBuf> {
     process::installed(PACKAGE)
 }
 
-/// What nginx does about the files of its cache.
+/// Handling of cache files in nginx.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Files {
-    /// Opens one for every read, as Debian's package and nginx itself have it.
+    /// Opens a file for every read: the default of nginx and of Debian's package.
     Opened,
-    /// Keeps those in use open (`open_file_cache`), as someone who tunes it would.
+    /// Keeps files in use open (`open_file_cache`), as a tuned configuration would.
     KeptOpen,
-    /// Opens one for every read, and sends at once: with `tcp_nopush` the end of a range inside a slice waits 40 ms
-    /// for the acknowledgement of its beginning.
+    /// Opens a file for every read, without `tcp_nopush`: with it, the end of a range inside a slice waits 40 ms for
+    /// the acknowledgement of its beginning.
     OpenedUncorked,
 }
 
@@ -51,7 +50,7 @@ pub fn start(
     fs::write(&file, configuration(&folder.to_string_lossy(), files, identity, address, origin))?;
     let mut command = process::command(&program, core);
     command.arg("-p").arg(&folder).arg("-c").arg(&file);
-    // Errors before the configuration is read go to standard error and so to our log.
+    // Errors before the configuration is read go to standard error and so to the log.
     command.args(["-e", "stderr"]);
     let name = match files {
         Files::Opened => "nginx",
@@ -72,7 +71,7 @@ fn configuration(
         let (cert, key) = (identity.cert.display(), identity.key.display());
         format!("ssl; ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.3")
     });
-    // Root's workers would otherwise give up root, and could not read a folder that is root's own.
+    // Root's workers would otherwise drop root, and could not read a folder that is root's own.
     let root = fs::metadata("/proc/self").is_ok_and(|own| {
         use std::os::unix::fs::MetadataExt;
         own.uid() == 0
