@@ -174,7 +174,7 @@ pub struct Forward {
     pub(super) renaming: Option<Renaming>,
     /// Cached objects and buckets that the request may change; empty for reads.
     pub(super) touched: Touched,
-    /// The client's claim about the body: its hash or its framing.
+    /// Check of the body against the client's signature, while it streams.
     pub body: BodyCheck,
     pub digester: Option<Digester>,
     pub reframer: Option<Reframer>,

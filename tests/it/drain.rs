@@ -82,7 +82,7 @@ async fn r30_a_connection_that_never_said_anything_does_not_keep_the_server() {
     let s3 = FakeS3::start().await;
     let mut proxy = TestProxy::start(&s3).await;
     let silent = TcpStream::connect(proxy.addr).await.unwrap();
-    // The other connection was accepted before this one.
+    // The silent connection was accepted before this one.
     assert_eq!(proxy.client().get("/data/%zz").send().await.status, 400);
     proxy.begin_shutdown();
     proxy.ended().await;

@@ -273,7 +273,7 @@ async fn an_event_of_a_receiver_that_names_an_origin_is_about_its_buckets_alone(
     for (time, (origin, expected, count)) in (101..).zip([
         ("other", ["default real", "new", "new"], 2),
         ("default", ["new", "new", "new"], 1),
-        // Not in force yet: the event may be of each bucket.
+        // Not in force yet: the event may be from any origin.
         ("another", ["newer", "newer", "newer"], 3),
     ]) {
         let content = if origin == "another" { "newer" } else { "new" };

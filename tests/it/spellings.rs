@@ -228,7 +228,7 @@ async fn r21_a_restore_goes_out_only_when_it_restores_in_place() {
         let answer = client.post("/data/k?restore").body(body).send().await;
         assert_eq!(answer.status, status, "{}", answer.text());
     }
-    // The bytes of them that the origin received ended before the body did.
+    // The origin received none of these bodies completely.
     assert_eq!(s3.count(|r| !r.body.is_empty()), 0, "{}", s3.describe());
     s3.forget_requests();
     let days = "<RestoreRequest><Days>1</Days></RestoreRequest>";

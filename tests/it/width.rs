@@ -85,7 +85,7 @@ async fn ranges_of_an_object_that_is_stored_in_parts_lie_in_one_part_each() {
     assert!(answer.complete && answer.body == object.all());
     s3.assert_each_byte_sent_once("data", "parts");
     let ranges = s3.requests().into_iter().filter_map(|seen| seen.range);
-    // The object's size was not known yet when the first range was requested.
+    // The part size was not known yet when the first range was requested.
     let inner: Vec<_> = ranges.filter(|range| range.start > 0).collect();
     assert!(inner.len() >= 8, "{inner:?}");
     let is_in_one =

@@ -250,7 +250,7 @@ impl Table {
                 assert_eq!((heads, gets), (1, 0), "{what}");
             }
             Before::Nothing if minus_zero => assert_eq!((heads, gets), (1, 0), "{what}"),
-            // Nor is a GET made where a condition is likely to make it needless.
+            // A HEAD comes first where a condition is likely to make the bytes needless.
             Before::Nothing if row.is_asked_for_by_head() => {
                 assert_eq!((heads, &seen[0].method), (1, &Method::HEAD), "{what}");
             }
