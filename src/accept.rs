@@ -1,4 +1,4 @@
-//! Connections that are accepted within a limit.
+//! Acceptance of connections within a limit.
 
 use std::io;
 use std::sync::Arc;
@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
-/// The pause after a failed accept; it fails at once again when file descriptors have run out.
+/// Pause after a failed accept, which fails again at once while file descriptors are exhausted.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Waits for one of `slots`, then for a connection, which keeps it. Beyond the limit new connections wait in the backlog.
+/// Waits for one of `slots`, then for a connection, which holds it. Beyond the limit new connections wait in the
+/// backlog.
 ///
-/// `server` names the one who accepts in the log. The future may be dropped at any time: a connection that was not
+/// `server` is the name of the listener in the log. The future may be dropped at any time: a connection that was not
 /// returned is still in the backlog.
 ///
 /// # Panics

@@ -70,7 +70,7 @@ pub use warnings::warnings;
 
 /// A server that has bound its addresses and is ready to run.
 pub struct App {
-    /// Each with the scheme that it is reached by.
+    /// Client listeners, each with the scheme of its URL.
     servers: Vec<(&'static str, Server, Listener)>,
     admin: Option<(TcpListener, Arc<Api>, Option<Arc<Tls>>)>,
     warmer: Arc<Warmer>,
@@ -87,10 +87,10 @@ pub struct App {
 }
 
 impl App {
-    /// Builds everything and binds every address whose socket was not passed.
+    /// Builds everything and binds every address without a passed socket.
     ///
     /// # Errors
-    /// [`RunError`]: what is missing or taken.
+    /// [`RunError`]: the missing or occupied resource.
     async fn bind(
         config: Config,
         from: StartedFrom,
@@ -99,15 +99,15 @@ impl App {
         Box::pin(Self::build(config, Some(from), KeysFrom::Sources, sockets)).await
     }
 
-    /// Builds everything and binds every address, with keys for the origin from elsewhere than the environment.
+    /// Builds everything and binds every address, with keys for the origin that are passed in.
     ///
     /// # Errors
-    /// [`RunError`]: what is missing or taken.
+    /// [`RunError`]: the missing or occupied resource.
     pub async fn bind_with(config: Config, keys: Option<Credentials>) -> Result<Self, RunError> {
         Self::bind_from(config, None, keys).await
     }
 
-    /// As [`App::bind_with`], with a configuration that can be read `from` there again.
+    /// As [`App::bind_with`], with a configuration that can be reloaded `from` its source.
     ///
     /// # Errors
     /// As [`App::bind_with`].
@@ -270,12 +270,12 @@ impl App {
         })
     }
 
-    /// The addresses that clients connect to, in the order of `listen`.
+    /// Returns the addresses of client listeners, in the order of `listen`.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.servers.iter().filter_map(|(_, _, listener)| listener.address()).collect()
     }
 
-    /// The same as URLs.
+    /// Returns the URLs of client listeners.
     pub fn endpoints(&self) -> Vec<String> {
         let url = |(scheme, _, listener): &(&str, Server, Listener)| {
             Some(format!("{scheme}://{}", listener.address()?))
@@ -293,7 +293,7 @@ impl App {
         self.access.clone()
     }
 
-    /// Where notifications over HTTP are received.
+    /// Returns the address of the HTTP listener for events.
     pub fn webhook_address(&self) -> Option<SocketAddr> {
         self.receivers.webhook_address()
     }
@@ -303,20 +303,20 @@ impl App {
         self.intake.clone()
     }
 
-    /// The URL of the admin port.
+    /// Returns the URL of the admin port.
     pub fn admin_endpoint(&self) -> Option<String> {
         let (_, _, tls) = self.admin.as_ref()?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         Some(format!("{scheme}://{}", self.admin_address()?))
     }
 
-    /// The address of the admin port.
+    /// Returns the address of the admin port.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().and_then(|(listener, ..)| listener.local_addr().ok())
     }
 
-    /// Serves until `shutdown` turns true, and on for `shutdown.delay`, no longer ready, with answers that announce the
-    /// end of their connections; then ends as soon as nothing is in flight, or when shutdown.grace is over (R30).
+    /// Serves until `shutdown` turns true. Then continues for `shutdown.delay`, no longer ready, with responses that
+    /// close their connections. Ends as soon as nothing is in flight, or after shutdown.grace (R30).
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let ready = Arc::new(AtomicBool::new(true));
         if let Some((listener, api, tls)) = self.admin {
@@ -381,7 +381,7 @@ fn pingora_conf(config: &Config) -> ServerConf {
     }
 }
 
-/// An address of clients: a socket that is bound already, or a new one.
+/// Binds a client listener, unless its socket was passed in.
 async fn bind_clients(
     listen: &ListenConfig,
     sockets: &mut PassedSockets,
@@ -393,7 +393,7 @@ async fn bind_clients(
     bound.map_err(|source| RunError::Bind { address: listen.address.clone(), source })
 }
 
-/// `passed`: a socket that is bound already.
+/// Binds the admin listener; `passed`: a socket that is bound already.
 async fn bind_admin(
     address: &str,
     passed: Option<TcpListener>,
@@ -408,7 +408,7 @@ async fn bind_admin(
     Ok((listener, address))
 }
 
-/// Warms behind the requests that `admission` counts.
+/// Creates the warmer, which yields to the requests counted by `admission`.
 fn warmer(
     config: &Config,
     cache: &Arc<Cache>,
@@ -423,7 +423,7 @@ fn warmer(
     Warmer::new(&config.warm, cache.clone(), origin.clone(), rules.clone(), demand, capacity)
 }
 
-/// The names that a listener answers to: in `transparent` mode clients sign for the origin's, too (R24).
+/// Warns if the `trust` mode is reachable from other machines without client certificates.
 fn warn_of_open_trust(mode: AuthMode, listener: &Listener, tls: Option<&TlsConfig>) {
     if mode == AuthMode::Trust
         && let Some(address) = listener.address()

@@ -1,8 +1,8 @@
-//! Files of the repository that tests generate from the code. `make generate` writes them anew.
+//! Generated files of the repository, checked by tests. `make generate` writes them.
 
 use std::path::Path;
 
-/// Compares a generated file with what it should be, and writes it first if `HOTSET_WRITE_SCHEMA` is set.
+/// Compares a generated file with its expected text, and writes it first if `HOTSET_WRITE_SCHEMA` is set.
 pub(crate) fn assert_current(file: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("HOTSET_WRITE_SCHEMA").is_some() {

@@ -2,8 +2,8 @@
 
 use mimalloc::MiMalloc;
 
-/// A request makes some sixty small allocations, and blocks of a megabyte come and go: glibc's allocator takes a
-/// quarter of the instructions of a hit, and keeps what it was given.
+/// A request makes some sixty small allocations, and blocks of a megabyte come and go. glibc's allocator takes a
+/// quarter of the instructions of a hit, and does not return freed memory.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -1,24 +1,24 @@
-//! A semaphore whose number of permits can be changed while some of them are taken.
+//! A semaphore whose number of permits can change while some of them are in use.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
-/// A semaphore with a number of permits that can be changed.
+/// A resizable semaphore.
 #[derive(Debug)]
 pub(crate) struct Permits {
     semaphore: Arc<Semaphore>,
     count: Mutex<Count>,
-    /// The permits became fewer or more.
+    /// Notified when the number of permits changes.
     resized: Notify,
 }
 
 #[derive(Debug)]
 struct Count {
-    /// As many as there are to be.
+    /// The configured number of permits.
     wanted: usize,
-    /// Those of the semaphore, free and taken: more than `wanted` until some are returned.
+    /// The semaphore's permits, free and in use: more than `wanted` until some are returned.
     actual: usize,
 }
 
@@ -32,19 +32,19 @@ impl Permits {
         })
     }
 
-    /// Returns the semaphore, to acquire permits of; it is never closed.
+    /// Returns the semaphore, from which permits are acquired; it is never closed.
     pub(crate) fn semaphore(&self) -> &Arc<Semaphore> {
         &self.semaphore
     }
 
-    /// The permits that are taken, and how many there are to be.
+    /// Returns the permits in use, and the configured number.
     pub(crate) fn usage(&self) -> (usize, usize) {
         let count = self.count.lock();
         let taken = count.actual.saturating_sub(self.semaphore.available_permits());
         (taken, count.wanted)
     }
 
-    /// Changes the number of permits. Those that are taken above it are removed as they are returned.
+    /// Changes the number of permits. Surplus permits in use are removed as they are returned.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -63,7 +63,7 @@ impl Permits {
         self.resized.notify_waiters();
     }
 
-    /// Removes permits that are returned, until there are no more than wanted.
+    /// Removes returned permits until there are no more than wanted.
     async fn remove_surplus(self: Arc<Self>) {
         while let Ok(permit) = self.semaphore.acquire().await {
             let mut count = self.count.lock();
@@ -76,7 +76,7 @@ impl Permits {
         }
     }
 
-    /// Waits until no permit is taken.
+    /// Waits until no permit is in use.
     pub(crate) async fn all_returned(&self) {
         loop {
             let resized = self.resized.notified();
@@ -89,7 +89,7 @@ impl Permits {
     }
 }
 
-/// No more than one call can acquire.
+/// Bounds the number to what one call can acquire.
 fn bounded(wanted: usize) -> usize {
     wanted.min(u32::MAX as usize >> 4)
 }

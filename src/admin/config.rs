@@ -51,7 +51,7 @@ impl Default for Prices {
 }
 
 impl AdminConfig {
-    /// The shortest token, in bytes: whoever can connect may try them all.
+    /// Minimum length of a token in bytes: anyone who can connect may try to guess it.
     pub const TOKEN_MIN: usize = 16;
 }
 

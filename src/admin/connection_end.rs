@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Longest life of a connection, its response included.
+/// Maximum lifetime of a connection, its response included.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Until when a connection may live.
+/// The deadline of a connection, which can be extended.
 pub(super) struct ConnectionEnd(watch::Sender<Instant>);
 
 impl ConnectionEnd {
@@ -16,17 +16,17 @@ impl ConnectionEnd {
         Self(watch::Sender::new(Instant::now() + CONNECTION_TIMEOUT))
     }
 
-    /// The other end is a replica, which sends more requests.
+    /// Extends the deadline for a replica, which sends further requests.
     pub(super) fn renew(&self) {
         self.0.send_modify(|end| *end = (*end).max(Instant::now() + CONNECTION_TIMEOUT));
     }
 
-    /// A request that was understood takes `time` longer than others.
+    /// Extends the deadline by `time`, for a parsed request that takes longer than others.
     pub(super) fn extend(&self, time: Duration) {
         self.0.send_modify(|end| *end += time);
     }
 
-    /// Resolves when it has come.
+    /// Waits until the deadline.
     pub(super) async fn reached(&self) {
         loop {
             let end = *self.0.borrow();

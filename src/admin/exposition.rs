@@ -17,7 +17,7 @@ use crate::metrics::openmetrics;
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Returns all metrics, as `render` writes them for Prometheus, in the form that the client asks for.
+/// Returns all metrics of `render` in the format that the client accepts.
 pub(super) async fn answer(
     headers: &HeaderMap,
     render: impl FnOnce() -> String + Send + 'static,
@@ -59,14 +59,14 @@ fn gzip(text: &[u8]) -> std::io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// Whether a client takes OpenMetrics at least as gladly as Prometheus's own format, and says so.
+/// Whether a client accepts OpenMetrics explicitly, and with at least the weight of Prometheus's own format.
 fn prefers_openmetrics(headers: &HeaderMap) -> bool {
     let of = |kind| quality(headers, ACCEPT, kind).unwrap_or(0.0);
     let open = of("application/openmetrics-text");
     open > 0.0 && open >= of("text/plain")
 }
 
-/// The weight that a client gives to `wanted`; `None`: it does not name it.
+/// Returns the weight of `wanted` in a header; `None`: it is not listed.
 fn quality(headers: &HeaderMap, name: impl AsHeaderName, wanted: &str) -> Option<f32> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     let mut named = values.flat_map(|value| value.split(',')).filter_map(|item| {

@@ -1,7 +1,7 @@
 //! The admin port: metrics, health checks, the API and the web page.
 //!
-//! It is apart from the clients' port so that it still answers when that one is full, and so that
-//! it can be bound where clients cannot reach. What it shows it is given; what it does, `api` has `cache` and `warm` do.
+//! It is separate from the clients' port so that it still answers when that one is full, and so that it can be bound
+//! where clients cannot reach. Its data is passed in, and `api` delegates actions to `cache` and `warm`.
 
 mod api;
 pub mod config;

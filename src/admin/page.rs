@@ -1,7 +1,8 @@
 //! The web page: files that are built from `page/` and embedded in the binary.
 //!
-//! They hold no data, so everyone who can connect may read them; what they show comes from the API and its rules. The
-//! invariant: the page loads nothing from elsewhere, runs no script but its own, and is shown in no frame.
+//! They contain no data, so everyone who can connect may read them; the data comes from the API with its own
+//! authorisation. The invariant: the page loads nothing from elsewhere, runs no script but its own, and is not
+//! embeddable in frames.
 
 use hyper::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
@@ -11,13 +12,13 @@ use hyper::{Method, Response, StatusCode};
 
 use super::text::only_get;
 
-/// `require-trusted-types-for`: no text is ever parsed as HTML, whatever keys are named.
+/// Content security policy. `require-trusted-types-for`: text such as a key is never parsed as HTML.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
 const HTML: &str = "text/html; charset=utf-8";
 
-/// Paths, their types and contents.
+/// Path, content type and content of each file.
 const FILES: [(&str, &str, &str); 5] = [
     ("/", HTML, include_str!("page/built/index.html")),
     ("/page.js", "text/javascript; charset=utf-8", include_str!("page/built/page.js")),
@@ -26,7 +27,7 @@ const FILES: [(&str, &str, &str); 5] = [
     ("/LICENSES.txt", "text/plain; charset=utf-8", include_str!("page/built/LICENSES.txt")),
 ];
 
-/// The file at `path`; `None`: it is none of the page's.
+/// Returns the file at `path`; `None`: there is none.
 pub(super) fn find(method: &Method, path: &str) -> Option<Response<String>> {
     let (_, kind, content) = FILES.iter().find(|(known, ..)| *known == path)?;
     if !matches!(*method, Method::GET | Method::HEAD) {

@@ -1,8 +1,8 @@
 //! A small HTTP server: the web page at `/`, `/metrics`, `/healthz`, `/readyz`, and whatever is below `/api/`.
 //!
-//! The invariant: no client can hold it up. One request a connection, a bound on how long a
-//! connection lives and on how many there are; beyond that, new ones wait in the backlog. Other
-//! replicas (`/cluster/`, behind the token) keep their connections, which count apart.
+//! The invariant: no client can block it. One request per connection, limits on the lifetime of a connection and on
+//! their number; beyond that, new ones wait in the backlog. Other replicas (`/cluster/`, behind the token) keep their
+//! connections, which have a limit of their own.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -35,24 +35,24 @@ use crate::accept::accept;
 use crate::tls::Tls;
 
 const CONNECTIONS: usize = 64;
-/// Those of other replicas: a few for each of them.
+/// Maximum connections of other replicas: a few for each of them.
 const PEER_CONNECTIONS: usize = 256;
-/// How long a peer may take to send the head of its request.
+/// Timeout for receiving a request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const HEADER_BYTES: usize = 16 * 1024;
-/// How often samples of histograms are counted into their buckets; until then each takes memory.
+/// Interval at which histogram samples are drained into buckets; until then each occupies memory.
 const UPKEEP: Duration = Duration::from_secs(1);
 
-/// What the server shows.
+/// Data and handlers of the admin server.
 #[derive(Clone)]
 pub struct AdminState {
-    /// Whether clients can be served.
+    /// Whether the server is ready for clients.
     pub ready: Arc<AtomicBool>,
-    /// Lines that `/readyz` says more; they decide nothing.
+    /// Additional lines of `/readyz`, without effect on its status.
     pub detail: Arc<dyn Fn() -> String + Send + Sync>,
-    /// Answers what is below `/api/`.
+    /// Handler of requests below `/api/`.
     pub api: Arc<Api>,
-    /// `None`: plain HTTP.
+    /// TLS; `None`: plain HTTP.
     pub tls: Option<Arc<Tls>>,
 }
 
@@ -64,8 +64,8 @@ impl fmt::Debug for AdminState {
 
 /// Serves until the sender of `shutdown` is dropped.
 ///
-/// `true` in `shutdown` means that the process is draining: `/readyz` answers 503 from then on, and
-/// the rest goes on, since a drain is worth watching and a live process must not look dead.
+/// `true` in `shutdown` means that the process is draining: `/readyz` answers 503 from then on. The rest continues, so
+/// that the drain can be observed and the process does not look dead.
 pub async fn serve(listener: TcpListener, state: AdminState, mut shutdown: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let peers = Arc::new(Semaphore::new(PEER_CONNECTIONS));
@@ -101,15 +101,15 @@ pub async fn serve(listener: TcpListener, state: AdminState, mut shutdown: watch
     }
 }
 
-/// A connection's place among those that there may be.
+/// Slot of a connection within the limits.
 struct Slot {
-    /// Whether it is one of the peers'.
+    /// The permit, and whether it is one of the replicas'.
     permit: Mutex<(OwnedSemaphorePermit, bool)>,
     peers: Arc<Semaphore>,
 }
 
 impl Slot {
-    /// The connection is another replica's. `false`: there are too many of them.
+    /// Moves the connection to the replicas' slots. Returns `false` if they are exhausted.
     fn is_peers(&self) -> bool {
         let mut permit = self.permit.lock();
         if !permit.1
@@ -185,10 +185,10 @@ async fn answer_over<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// A body that is there, or lines that come as they do.
+/// A complete body, or a stream of lines.
 type ServerBody = Either<Full<Bytes>, LineStream>;
 
-/// The connection ends with this answer.
+/// Marks the response as the last one of its connection.
 fn last(mut response: Response<ServerBody>) -> Response<ServerBody> {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
@@ -326,7 +326,7 @@ mod tests {
     }
 
     impl Running {
-        /// Sends `head` as it is and reads until the server closes.
+        /// Sends `head` unchanged and reads until the server closes.
         async fn send(&self, head: &str) -> String {
             let mut stream = TcpStream::connect(self.address).await.unwrap();
             stream.write_all(head.as_bytes()).await.unwrap();

@@ -1,16 +1,16 @@
-//! Answers in plain text.
+//! Plain-text responses.
 
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 
-/// 405 for another method than GET and HEAD.
+/// Returns 405 for methods other than GET and HEAD.
 pub(super) fn only_get() -> Response<String> {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     response
 }
 
-/// A plain text that is not to be kept.
+/// Returns a plain-text response that must not be cached.
 pub(super) fn text(status: StatusCode, body: String) -> Response<String> {
     let mut response = Response::new(body);
     *response.status_mut() = status;

@@ -11,11 +11,11 @@ use tokio::task::spawn_blocking;
 use super::config::AdminConfig;
 use crate::config::units::Secret;
 
-/// The tokens in force. Clones follow a change of them.
+/// The tokens in force. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Token(Arc<ArcSwap<Places>>);
 
-/// The rights that a token gives.
+/// Rights granted by a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rights {
     Read,
@@ -29,13 +29,13 @@ struct Places {
     read: Place,
 }
 
-/// Where a token is.
+/// Source of one token.
 #[derive(Debug, Clone)]
 enum Place {
-    /// There is none.
+    /// No token.
     Unset,
     Text(Secret),
-    /// In a file, which may change.
+    /// A file, which may change.
     File(PathBuf),
 }
 
@@ -47,7 +47,7 @@ impl Places {
         }
     }
 
-    /// The rights that come with what is said. A token that is both gives those to read.
+    /// Returns the rights of a presented token. One that equals both tokens is read-only.
     fn rights(&self, said: &[u8]) -> io::Result<Option<Rights>> {
         match (self.all.is(said), self.read.is(said)) {
             (_, Ok(true)) => Ok(Some(Rights::Read)),
@@ -80,7 +80,7 @@ impl Place {
         matches!(self, Self::Unset)
     }
 
-    /// Whether this is the token; never when there is none. How long that takes does not tell how much of it is right.
+    /// Compares with the token, in constant time; false if there is none.
     fn is(&self, said: &[u8]) -> io::Result<bool> {
         let Some(token) = self.read()? else { return Ok(false) };
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"hotset admin");
@@ -113,18 +113,18 @@ impl Token {
         Self(Arc::new(ArcSwap::from_pointee(Places::new(config))))
     }
 
-    /// Puts other tokens into force.
+    /// Puts other tokens in force.
     pub fn replace(&self, config: &AdminConfig) {
         self.0.store(Arc::new(Places::new(config)));
     }
 
-    /// Whether requests need one.
+    /// Whether requests require a token.
     pub fn is_set(&self) -> bool {
         let places = self.0.load();
         !(places.all.is_unset() && places.read.is_unset())
     }
 
-    /// The token that gives all rights, as it is now; blocking.
+    /// Reads the token with all rights; blocks.
     ///
     /// # Errors
     /// Its file cannot be read, is empty or holds less than [`AdminConfig::TOKEN_MIN`] bytes.
@@ -132,7 +132,7 @@ impl Token {
         self.0.load().all.read()
     }
 
-    /// The token that a client of this configuration sends: the one with the most rights; blocking.
+    /// Returns the token for a client with this configuration: the one with the most rights; blocks.
     ///
     /// # Errors
     /// As [`Token::check`].
@@ -144,10 +144,10 @@ impl Token {
         }
     }
 
-    /// Reads the tokens; blocking.
+    /// Reads the tokens; blocks.
     ///
     /// # Errors
-    /// The key of the file, and what is wrong with it: as [`Token::read`].
+    /// The key of the file, and the error: as [`Token::read`].
     pub fn check(&self) -> Result<(), (&'static str, io::Error)> {
         let places = self.0.load();
         places.all.read().map_err(|error| ("admin.token_file", error))?;
@@ -155,10 +155,10 @@ impl Token {
         Ok(())
     }
 
-    /// The rights that come with a token; `None`: it is neither.
+    /// Returns the rights of a presented token; `None`: it is neither.
     ///
     /// # Errors
-    /// A file cannot be read, and the other token is not what is said. The message begins with its key.
+    /// A file cannot be read, and the other token does not match. The message begins with the file's key.
     pub(super) async fn rights(&self, said: &[u8]) -> io::Result<Option<Rights>> {
         let places = self.0.load_full();
         if !places.is_in_file() {

@@ -1,8 +1,9 @@
-//! Sockets that a service manager has opened and passes on: systemd's socket activation, `sd_listen_fds(3)`.
+//! Sockets passed in by a service manager: systemd's socket activation, `sd_listen_fds(3)`.
 //!
 //! They stay open while one process ends and the next one starts, so no connection is refused meanwhile: it waits in
-//! the backlog, which is that of the socket and not of a process. Each socket must be bound to an address of the
-//! configuration; one that nobody accepts from would let clients wait for ever, so a start with such a socket is refused.
+//! the backlog, which belongs to the socket and not to a process. Each socket must be bound to an address of the
+//! configuration. With a socket that is never accepted from, clients would wait for ever, so a start with one is
+//! refused.
 
 use std::fmt;
 use std::io;
@@ -14,12 +15,12 @@ use std::path::{Path, PathBuf};
 use crate::proxy::Listener;
 use crate::sys::descriptor::take_passed;
 
-/// The first descriptor that is passed, `SD_LISTEN_FDS_START`.
+/// The first passed descriptor, `SD_LISTEN_FDS_START`.
 const FIRST: RawFd = 3;
-/// More than any configuration has addresses.
+/// Maximum number of passed descriptors, more than any configuration has addresses.
 const MOST: RawFd = 1024;
 
-/// Why sockets that were passed cannot be used.
+/// Error of passed sockets.
 #[derive(Debug, thiserror::Error)]
 pub enum ActivationError {
     #[error("LISTEN_FDS: `{0}` is not a number of sockets from 1 to {MOST}")]
@@ -49,16 +50,15 @@ impl fmt::Display for Bound {
     }
 }
 
-/// Sockets that were passed to this process and not taken yet.
+/// Sockets passed to this process and not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct PassedSockets(Vec<(Bound, OwnedFd)>);
 
 impl PassedSockets {
-    /// Takes what the environment says was passed to this process; call it once, before any file is opened that stays
-    /// open.
+    /// Takes the sockets that the environment announces; must be called once, before opening any file that stays open.
     ///
     /// # Errors
-    /// [`ActivationError`]: what was passed is no listening socket.
+    /// [`ActivationError`]: a passed descriptor is not a listening socket.
     pub(super) fn from_environment() -> Result<Self, ActivationError> {
         let variable = |name| std::env::var(name).unwrap_or_default();
         let (process, count) = (variable("LISTEN_PID"), variable("LISTEN_FDS"));
@@ -76,10 +76,10 @@ impl PassedSockets {
             .map(Self)
     }
 
-    /// The listener that is bound to an address as [`Listener::bind`] takes it, if it was passed.
+    /// Takes the passed listener for an address in the form of [`Listener::bind`], if there is one.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error.
     pub(super) fn take(&mut self, address: &str) -> io::Result<Option<Listener>> {
         let wanted = match (address.strip_prefix("unix:"), address.parse()) {
             (Some(path), _) => Bound::Unix(Path::new(path).to_owned()),
@@ -101,10 +101,10 @@ impl PassedSockets {
         }))
     }
 
-    /// As [`PassedSockets::take`], for what listens on TCP only.
+    /// As [`PassedSockets::take`], for TCP only.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error.
     pub(super) fn take_tcp(
         &mut self,
         address: &str,
@@ -115,7 +115,7 @@ impl PassedSockets {
         })
     }
 
-    /// Refuses what is left.
+    /// Checks that no passed socket is left.
     ///
     /// # Errors
     /// [`ActivationError::NotNamed`].
@@ -130,7 +130,7 @@ fn tokio_tcp(socket: OwnedFd) -> io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::from_std(listener)
 }
 
-/// A passed socket and its address; child processes do not inherit it.
+/// Returns a passed socket and its address; child processes do not inherit it.
 fn own(descriptor: RawFd) -> io::Result<(Bound, OwnedFd)> {
     let socket = take_passed(descriptor)?;
     Ok((bound(&socket)?, socket))

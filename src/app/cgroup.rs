@@ -1,8 +1,8 @@
 //! The limits of the control groups (v1 and v2) that this process runs in, parents included.
 //!
-//! A limit of a parent (a slice, a pod) holds for its children, which do not show it: so every group from the
+//! A limit of a parent (a slice, a pod) applies to its children, which do not show it: so every group from the
 //! process's own up to the root of the mount is read, and the smallest limit counts. In a cgroup namespace the groups
-//! above its root cannot be seen; of these only v1 tells, by `hierarchical_memory_limit`.
+//! above its root are invisible; only v1 reports their limit, by `hierarchical_memory_limit`.
 //!
 //! Sources: cgroups(7), Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of the kernel.
 
@@ -11,7 +11,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-/// Larger "limits" mean that there is none: v1 has no word for it.
+/// Value from which on a "limit" means none: v1 has no word for it.
 const UNLIMITED: u64 = 1 << 62;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(super) struct MemoryGroup {
     folder: PathBuf,
     /// The file that holds the limit.
     pub source: PathBuf,
-    /// Bytes.
+    /// Limit in bytes.
     pub limit: u64,
 }
 
@@ -37,8 +37,8 @@ impl MemoryGroup {
         Self { version: Version::V2, folder: PathBuf::new(), source: source.into(), limit }
     }
 
-    /// Bytes that the kernel cannot take back without killing: all that is charged but for the page cache. `None`:
-    /// the files cannot be read.
+    /// Returns the bytes that the kernel cannot reclaim without killing: all charged memory except the page cache.
+    /// `None`: the files cannot be read.
     pub(super) fn used(&self) -> Option<u64> {
         let (usage, reclaimable): (_, &[&str]) = match self.version {
             Version::V1 => ("memory.usage_in_bytes", &["total_active_file", "total_inactive_file"]),
@@ -63,8 +63,8 @@ pub(super) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Reads `proc/self` below `root` and the folders that it names; `root` is `/` but for tests. What cannot be read
-    /// counts as no limit.
+    /// Reads `proc/self` below `root` and the directories that it names; `root` is `/` except in tests. An unreadable
+    /// file counts as no limit.
     pub(super) fn read(root: &Path) -> Self {
         let memory = levels(root, "memory");
         let cpu = levels(root, "cpu");
@@ -76,13 +76,13 @@ impl Cgroup {
         }
     }
 
-    /// The group with the smallest limit; `None`: memory is not limited.
+    /// Returns the group with the smallest limit; `None`: memory is not limited.
     pub(super) fn tightest(&self) -> Option<&MemoryGroup> {
         self.memory.iter().min_by_key(|group| group.limit)
     }
 }
 
-/// The CPUs that the process may run on, by its affinity and cpuset; `None`: `proc/self/status` does not say.
+/// Returns the number of CPUs allowed by affinity and cpuset; `None`: not in `proc/self/status`.
 pub(super) fn allowed_cpus(root: &Path) -> Option<usize> {
     let status = text(&root.join("proc/self/status"))?;
     let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
@@ -120,7 +120,7 @@ fn limits(version: Version, levels: &[PathBuf]) -> Vec<MemoryGroup> {
     found
 }
 
-/// The CPUs of a group's quota, rounded up.
+/// Returns the CPUs of a group's quota, rounded up.
 fn quota(version: Version, folder: &Path) -> Option<usize> {
     let (quota, period) = match version {
         Version::V1 => {
@@ -137,7 +137,7 @@ fn quota(version: Version, folder: &Path) -> Option<usize> {
     usize::try_from(cpus).ok()
 }
 
-/// The folders of the groups of a controller, from the process's own up to the root of the mount.
+/// Returns the directories of a controller's groups, from the process's own up to the root of the mount.
 fn levels(root: &Path, controller: &str) -> Option<(Version, Vec<PathBuf>)> {
     let groups = text(&root.join("proc/self/cgroup"))?;
     let mounts = text(&root.join("proc/self/mountinfo"))?;
@@ -154,7 +154,7 @@ fn levels(root: &Path, controller: &str) -> Option<(Version, Vec<PathBuf>)> {
     })
 }
 
-/// The path in a line `number:controllers:path` of `proc/self/cgroup`.
+/// Returns the path in a line `number:controllers:path` of `proc/self/cgroup`.
 fn own_group(groups: &str, has: impl Fn(&str) -> bool) -> Option<&str> {
     groups.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':');
@@ -165,7 +165,7 @@ fn own_group(groups: &str, has: impl Fn(&str) -> bool) -> Option<&str> {
 
 /// A line of `proc/self/mountinfo`.
 struct Mount<'a> {
-    /// The folder of the file system that is mounted.
+    /// The mounted directory of the file system.
     root: String,
     at: String,
     kind: &'a str,
@@ -196,7 +196,7 @@ impl<'a> Mount<'a> {
     }
 }
 
-/// A path of `mountinfo`, in which spaces are `\040`.
+/// Decodes a path of `mountinfo`, in which spaces are `\040`.
 fn unescape(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
@@ -207,12 +207,12 @@ fn text(file: &Path) -> Option<String> {
     std::fs::read_to_string(file).ok()
 }
 
-/// A file's only number; `None`: `max`, `-1`, or no such file.
+/// Returns the only number in a file; `None`: `max`, `-1`, or no such file.
 fn number(file: &Path) -> Option<u64> {
     text(file)?.trim().parse().ok()
 }
 
-/// The value of a line `name value`.
+/// Returns the value of a line `name value`.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }

@@ -1,8 +1,8 @@
-//! The limit of open files: raised as far as it goes, and compared with what the configuration needs.
+//! The limit of open files: raised to the hard limit, and compared with the needs of the configuration.
 //!
-//! Each segment of the disk tier is an open file, and so is each connection. Segments are needed from the start on: where
-//! they do not fit the server would fail at once, so it does not start. Connections are bounds that may never be
-//! reached, and the defaults must serve on small machines: where these do not fit a warning says how many do.
+//! Each segment of the disk tier is an open file, and so is each connection. Segments are needed from the start on: if
+//! they do not fit, the server would fail at once, so it refuses to start. Limits on connections may never be reached,
+//! and the defaults must work on small machines: if these do not fit, a warning tells how many do.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -10,7 +10,7 @@ use crate::cache::DiskConfig;
 use crate::config::Config;
 use crate::origin::BucketConfig;
 
-/// Files beside those that are counted: libraries, logs, event queues, certificates, what is open for a moment.
+/// Further files: libraries, logs, event queues, certificates, short-lived ones.
 const RESERVE: u64 = 96;
 
 /// The configuration needs more open files than this process may have.
@@ -33,7 +33,7 @@ struct Need {
     events: u64,
 }
 
-/// Connections to all origins; a bucket with a region or credentials of its own may have its own.
+/// Returns the maximum connections to all origins; a bucket with a region or credentials of its own may have its own.
 fn origin_connections(config: &Config) -> u64 {
     let of = |name: Option<&String>| {
         let named = name.and_then(|name| config.origins.get(name));
@@ -80,7 +80,7 @@ impl Need {
     }
 }
 
-/// Raises the soft limit of open files to the hard one, and compares it with what the configuration needs.
+/// Raises the soft limit of open files to the hard one, and compares it with the needs of the configuration.
 ///
 /// # Errors
 /// [`TooFewDescriptors`]: the disk tier alone needs more.
@@ -88,7 +88,7 @@ pub(super) fn prepare(config: &Config) -> Result<(), TooFewDescriptors> {
     Need::of(config).check(raise())
 }
 
-/// Returns the limit that holds from now on.
+/// Raises the soft limit, and returns the limit in force.
 fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {

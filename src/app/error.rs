@@ -1,4 +1,4 @@
-//! Why the server does not start.
+//! Errors that prevent or end the server's run.
 
 use super::activation::ActivationError;
 use super::descriptors::TooFewDescriptors;
@@ -9,7 +9,7 @@ use crate::events::ReceiversError;
 use crate::origin::CredentialsError;
 use crate::tls::TlsError;
 
-/// Why the server did not start, or did not end well.
+/// Error that prevented the start of the server, or ended it.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("cannot listen on {address}: {source}")]
@@ -18,7 +18,7 @@ pub enum RunError {
     Tls { index: usize, source: TlsError },
     #[error("origin.endpoint: {0}")]
     Origin(String),
-    /// Of one of several origins.
+    /// Error of one of several origins.
     #[error("{key}: {source}")]
     Named { key: String, source: Box<Self> },
     #[error("origin.ca_file: {0}")]

@@ -1,8 +1,8 @@
-//! Shrinks the cache while the memory of the process's control groups runs short.
+//! Shrinks the cache under memory pressure in the process's control groups.
 //!
-//! The configuration bounds what the cache holds, but not what connections, uploads and the allocator take beside it.
-//! So the memory that the kernel could not take back without killing is measured at an interval, and blocks are
-//! evicted before the limit is reached. The cache grows again, slowly, once twice as much is free.
+//! The configuration bounds the cache, but not the memory of connections, uploads and the allocator. So the memory that
+//! the kernel could not reclaim without killing is measured at an interval, and blocks are evicted before the limit is
+//! reached. The cache grows again, slowly, once twice as much is free.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use super::cgroup::{Cgroup, MemoryGroup};
 use crate::cache::Cache;
 use crate::metrics::memory as metrics;
 
-/// Time between two measurements.
+/// Interval between measurements.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Below this part of the limit free, the cache shrinks,
+/// Divisor of the limit: with less than this fraction free, the cache shrinks.
 const SHORT: u64 = 12;
-/// until this part of it is free.
+/// Divisor of the limit: the cache shrinks until this fraction is free.
 const ENOUGH: u64 = 8;
-/// The part of its full size by which it grows at each measurement.
+/// Divisor of the full size: the step by which the cache grows at each measurement.
 const GROWTH: u64 = 32;
 
 /// Memory of the group that is closest to its limit, in bytes.
@@ -42,7 +42,7 @@ impl Measured {
         self.limit.saturating_sub(self.used)
     }
 
-    /// The size of a cache that holds `held` bytes of at most `now`, and in the end of at most `full`.
+    /// Returns the new capacity of a cache with `held` bytes, a current capacity `now` and a full one `full`.
     fn capacity(self, full: u64, now: u64, held: u64) -> u64 {
         let (free, enough) = (self.free(), self.limit / ENOUGH);
         if free < self.limit / SHORT {
@@ -56,7 +56,7 @@ impl Measured {
     }
 }
 
-/// Measures until the process ends. Files are read and blocks evicted on a thread that may block.
+/// Measures until the process ends. Files are read and blocks evicted on a blocking thread.
 pub(super) async fn run(cgroup: Cgroup, cache: Arc<Cache>) {
     if cgroup.memory.is_empty() {
         return;
@@ -107,7 +107,7 @@ mod tests {
 
     const LIMIT: u64 = 1200;
 
-    /// The capacity that follows, of 600 in full.
+    /// Returns the new capacity, of 600 in full.
     fn capacity(used: u64, now: u64, held: u64) -> u64 {
         Measured { limit: LIMIT, used }.capacity(600, now, held)
     }

@@ -1,4 +1,4 @@
-//! The state that the admin port shows, from the modules that own it.
+//! The state shown by the admin port, from the modules that own it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::proxy::{Admission, RecentErrors};
 use crate::s3::BucketName;
 use crate::warm::Warmer;
 
-/// The modules that the admin port shows and steers.
+/// The modules that the admin port shows and controls.
 pub(super) struct Observed {
     pub cache: Arc<Cache>,
     pub origin: Origins,
@@ -46,23 +46,23 @@ struct TrustOfRule<'a> {
     buckets: Vec<&'a str>,
 }
 
-/// A bound, and how much of it is used.
+/// A limit, and its use.
 #[allow(clippy::struct_field_names, reason = "as it is called in JSON")]
 #[derive(Serialize)]
 struct LimitInUse {
     key: &'static str,
-    /// `bytes`, or the things that are counted.
+    /// `bytes`, or the name of the counted things.
     unit: &'static str,
     used: u64,
-    /// The most that was used since the start, sampled every second.
+    /// Maximum use since the start, sampled every second.
     peak: u64,
     limit: u64,
 }
 
-/// The API of the admin port.
+/// Builds the API of the admin port.
 ///
 /// # Errors
-/// The file of the token holds none. One that cannot be read may come later, and opens nothing until then.
+/// The token file contains no valid token. An unreadable one may appear later; until then the API is closed.
 pub(super) fn api(
     config: &Config,
     observed: Observed,
@@ -139,7 +139,7 @@ fn trust(rules: &Rules) -> Value {
     rules.collect()
 }
 
-/// Each limit with its unit, its use and its value.
+/// Returns each limit with its unit, its use and its value.
 fn limits_in_use(admission: &Admission, cache: &Cache) -> Vec<(Limit, &'static str, u64, u64)> {
     let count = |limit, unit, (used, most): (usize, usize)| (limit, unit, used as u64, most as u64);
     let usage = cache.usage();
@@ -188,7 +188,7 @@ fn refresh_addresses(origins: &Origins) {
     addresses::set(addresses.collect());
 }
 
-/// Sets the gauges that nobody sets as they change.
+/// Sets the gauges that are not updated on change.
 pub(super) fn refresh(cache: &Cache) {
     let usage = cache.usage();
     metrics::set_cache_bytes(usage.block_bytes + usage.metadata_bytes);
@@ -200,7 +200,7 @@ pub(super) fn refresh(cache: &Cache) {
     cache.set_disk_gauges();
 }
 
-/// For `/readyz`: one line for each rule that trusts events.
+/// Describes each rule that trusts events for `/readyz`, one line each.
 pub(super) fn describe_trust(rules: &Rules) -> String {
     let rules = rules.trusted().into_iter();
     let lines = rules.map(|(rule, buckets)| match buckets.is_empty() {

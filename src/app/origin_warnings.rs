@@ -1,4 +1,4 @@
-//! Warnings about `origins` and `buckets`: what is configured and never used.
+//! Warnings about unused entries of `origins` and `buckets`.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::glob::{Glob, Text};
 use crate::origin::BucketConfig;
 
-/// One line each, which begins with the key.
+/// Returns the warnings, one line each, which begins with the key.
 pub(super) fn of(config: &Config) -> Vec<String> {
     let mut found = unused_origins(config);
     found.extend(unmet(&config.buckets));
@@ -26,7 +26,7 @@ fn unused_origins(config: &Config) -> Vec<String> {
     unused.map(|name| format!("origins.{name}: no bucket is mapped to it, see `buckets`")).collect()
 }
 
-/// Globs that no bucket meets, because another one is tried before it and has all of them.
+/// Returns warnings about globs that match no bucket, because another one is tried first and covers them.
 fn unmet(buckets: &BTreeMap<String, BucketConfig>) -> Vec<String> {
     let globs = buckets.keys().filter(|pattern| Glob::has_wildcard(pattern));
     let globs = globs.filter_map(|pattern| Glob::new(pattern).ok());
@@ -50,7 +50,7 @@ fn unmet(buckets: &BTreeMap<String, BucketConfig>) -> Vec<String> {
     found
 }
 
-/// Rules that name a bucket as its origin does, which clients know by another name.
+/// Returns warnings about rules that name a bucket as its origin does, while clients use another name.
 fn rules_by_other_names(config: &Config) -> Vec<String> {
     let aliases = config.buckets.iter().filter_map(|(name, b)| Some((name, b.bucket.as_ref()?)));
     let aliases: Vec<_> = aliases.filter(|(_, real)| !config.buckets.contains_key(*real)).collect();
@@ -68,7 +68,7 @@ fn rules_by_other_names(config: &Config) -> Vec<String> {
     found
 }
 
-/// Mapped buckets that `auth.buckets` leaves out.
+/// Returns warnings about mapped buckets that `auth.buckets` excludes.
 fn not_readable(config: &Config) -> Vec<String> {
     let Some(allowed) =
         config.auth.buckets.as_ref().filter(|_| config.auth.mode == AuthMode::Trust)

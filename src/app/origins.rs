@@ -15,14 +15,14 @@ const ORIGINS: &str = "origins.";
 
 /// An origin to be made.
 pub(super) struct Planned {
-    /// In the configuration.
+    /// Key in the configuration.
     pub key: String,
     pub settings: OriginConfig,
-    /// It is one directory bucket.
+    /// Whether it is a directory bucket.
     pub has_sessions: bool,
 }
 
-/// Each origin but the default one.
+/// Returns each origin but the default one.
 pub(super) fn planned(config: &Config) -> Vec<Planned> {
     let named = config.origins.iter();
     let named = named.map(|(name, settings)| {
@@ -37,18 +37,19 @@ pub(super) fn planned(config: &Config) -> Vec<Planned> {
     named.chain(buckets).collect()
 }
 
-/// An origin to be asked without serving.
+/// An origin to check without serving.
 pub struct ToCheck {
     /// Its key in the configuration: `origin`, `origins.NAME`, or `buckets.NAME` of one with settings of its own.
     pub key: String,
     /// The configuration with this one as the key `origin`.
     pub config: Config,
-    /// A bucket of it, by its name there; `None`: none is known.
+    /// Name of one of its buckets at the origin; `None`: unknown.
     pub bucket: Option<BucketName>,
     pub(super) has_sessions: bool,
 }
 
-/// Each origin of a configuration that was checked, the default one first. `bucket`: the one to ask for, as clients name it.
+/// Returns each origin of a validated configuration, the default one first. `bucket`: the bucket to request, by its
+/// client name.
 pub fn origins_to_check(config: &Config, bucket: Option<&BucketName>) -> Vec<ToCheck> {
     let keys: Vec<_> = planned(config).into_iter().map(|planned| planned.key).collect();
     let key_of = |pattern: &str, bucket: &BucketConfig| {
@@ -82,7 +83,8 @@ pub fn origins_to_check(config: &Config, bucket: Option<&BucketName>) -> Vec<ToC
     .collect()
 }
 
-/// The entry of `buckets` for a client's bucket: its own, or that of the glob with the longest text before a wildcard.
+/// Returns the entry of `buckets` for a client's bucket: its own, or that of the glob with the longest text before a
+/// wildcard.
 fn mapping_of<'a>(config: &'a Config, client: &BucketName) -> Option<(&'a str, &'a BucketConfig)> {
     if let Some((pattern, bucket)) = config.buckets.get_key_value(client.as_str()) {
         return Some((pattern, bucket));
@@ -97,10 +99,10 @@ fn mapping_of<'a>(config: &'a Config, client: &BucketName) -> Option<(&'a str, &
     longest.map(|(_, pattern, bucket)| (pattern, bucket))
 }
 
-/// The origins and mappings of a configuration that was checked. `made`: those of [`planned`], by key.
+/// Builds the set of origins of a validated configuration. `made`: those of [`planned`], by key.
 ///
 /// # Errors
-/// A pattern that is no glob.
+/// A pattern is not a valid glob.
 pub(super) fn assemble(
     config: &Config,
     default: Arc<Origin>,
@@ -122,12 +124,12 @@ pub(super) fn assemble(
     Ok(OriginSet::new(default, named, mappings)?.with_made(made))
 }
 
-/// The name of an origin in metrics.
+/// Returns the name of an origin in metrics.
 pub(super) fn name_of(key: &str) -> &str {
     key.strip_prefix(ORIGINS).unwrap_or(key)
 }
 
-/// Whether objects may be elsewhere, or be read with other credentials, by `new` than by `before`.
+/// Whether `new` may find objects in other places, or reads them with other credentials, than `before`.
 pub(super) fn moves(before: &Config, new: &Config) -> bool {
     let is_same_by_name = before.origins.len() == new.origins.len()
         && before.origins.iter().all(|(name, origin)| {
@@ -149,12 +151,13 @@ fn settings_of<'a>(config: &'a Config, bucket: &BucketConfig) -> &'a OriginConfi
     named.unwrap_or(&config.origin)
 }
 
-/// The name of a bucket at its origin.
+/// Returns the name of a bucket at its origin.
 fn real_name<'a>(pattern: &'a str, bucket: &'a BucketConfig) -> &'a str {
     bucket.bucket.as_deref().unwrap_or(pattern)
 }
 
-/// The settings of a bucket that has a region, credentials or an endpoint of its own: nothing of its origin's is shared with it.
+/// Returns the settings of a bucket with a region, credentials or an endpoint of its own, which shares nothing with its
+/// origin.
 fn own_settings(
     origin: &OriginConfig,
     pattern: &str,

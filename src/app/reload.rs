@@ -1,11 +1,11 @@
-//! Reloading the configuration while the server serves: on SIGHUP, by the admin API, and when the file changes.
+//! Reloading of the configuration while the server runs: on SIGHUP, by the admin API, and when the file changes.
 //!
 //! ```text
 //!  read, check ── step from what is in force (config::changes) ── prepare: all that can fail ── put into force
 //! ```
-//! Each part holds its own settings behind a handle that it loads once for each request or connection. Invariants: a
-//! configuration that is wrong in any place changes nothing; one reload at a time, and none is left half done; what needs
-//! a restart stays as it is, and is named.
+//! Each part holds its own settings behind a handle that it loads once for each request or connection. Invariants: an
+//! invalid configuration changes nothing; one reload runs at a time, and none stops half-way; keys that need a restart
+//! stay unchanged, and are reported.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,14 +33,14 @@ use crate::proxy::{AccessLogger, Addressed, Admission, LimitsConfig};
 use crate::tls::{NewTls, Tls, TlsError};
 use crate::warm::Warmer;
 
-/// A file that changed is read once it has been the same for so long: it may be half written.
+/// Time without further changes after which a changed file is read: it may be half written.
 const SETTLED: Duration = Duration::from_millis(250);
-/// Interval between looks at `reload` while that is null.
+/// Interval between checks of `reload` while that is null.
 const OFF: Duration = Duration::from_secs(5);
-/// Changes that are logged one by one.
+/// Maximum changes that are logged one by one.
 const LOGGED: usize = 30;
 
-/// The place that the configuration was read from, and what was there.
+/// The source of the configuration, and its content at the start.
 #[derive(Debug)]
 pub struct StartedFrom {
     pub source: ConfigSource,
@@ -48,7 +48,7 @@ pub struct StartedFrom {
 }
 
 impl StartedFrom {
-    /// Reads and checks the configuration.
+    /// Reads and validates the configuration.
     ///
     /// # Errors
     /// As [`ConfigSource::load`].
@@ -63,14 +63,14 @@ impl StartedFrom {
     }
 }
 
-/// The parts that take other settings while they serve.
+/// The parts whose settings can be replaced while they serve.
 pub(super) struct Live {
     pub origin: Origins,
     pub keys: KeysFrom,
     pub access: Arc<Access>,
-    /// Of each listener.
+    /// Names and region of each listener.
     pub addressed: Vec<Arc<ArcSwap<Addressed>>>,
-    /// Of each listener.
+    /// TLS of each listener.
     pub tls: Vec<Option<Arc<Tls>>>,
     pub intake: Arc<Intake>,
     pub receivers: ReceiverSettings,
@@ -87,11 +87,11 @@ pub(super) struct Live {
 /// Reloads the configuration.
 pub(super) struct Reloader {
     live: Arc<Live>,
-    /// The configuration in force, with the sizes that the start filled in.
+    /// The configuration in force, including sizes derived at the start.
     in_force: ArcSwap<Config>,
-    /// Keys that the configuration leaves open and the start filled in.
+    /// Keys that are not set and were derived at the start.
     derived: Vec<String>,
-    /// `None`: it was not read from anywhere, and never changes.
+    /// Source of the configuration; `None`: it has none, and never changes.
     source: Option<ConfigSource>,
     running: Mutex<Option<Running>>,
 }
@@ -102,24 +102,24 @@ struct Digest(Option<u64>);
 
 /// State between two reloads.
 struct Running {
-    /// In force, as it was read.
+    /// The configuration in force, as it was read.
     loaded: Loaded,
-    /// Digest of a file that was refused: it is not tried again until it changes.
+    /// Digest of a refused file: it is not tried again until it changes.
     refused: Option<Digest>,
 }
 
 /// Outcome of a reload.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// Keys that differed.
+    /// Keys that differ.
     changes: Vec<Change>,
-    /// Whether anything needs a restart.
+    /// Whether any change needs a restart.
     restart_needed: bool,
     dry_run: bool,
 }
 
 impl Reloader {
-    /// `config`: in force, with the sizes that the start filled in.
+    /// Creates the reloader; `config`: in force, including sizes derived at the start.
     pub(super) fn new(config: Config, from: Option<StartedFrom>, live: Live) -> Arc<Self> {
         let (source, loaded) = from.map(|from| (from.source, from.loaded)).unzip();
         let derived = loaded.as_ref().map(|loaded| loaded.config.keys_that_differ(&config));
@@ -138,15 +138,15 @@ impl Reloader {
         self.in_force.load_full()
     }
 
-    /// The configuration in force, as the admin API shows it.
+    /// Returns the configuration in force in the admin API's form.
     pub(super) fn describe(&self) -> Value {
         json!({ "settings": self.in_force().effective(), "derived": self.derived })
     }
 
-    /// Reloads, or says what a reload would change, for the admin API. It goes on if nobody waits for it any more.
+    /// Reloads, or reports what a reload would change, for the admin API. Continues if the client disconnects.
     ///
     /// # Errors
-    /// One line: what is wrong with the configuration.
+    /// One line with the error in the configuration.
     pub(super) async fn answer(self: Arc<Self>, dry_run: bool) -> Result<Value, String> {
         let changes = if dry_run {
             self.step().await.map(|step| step.map_or_else(Vec::new, |step| step.changes))
@@ -170,10 +170,10 @@ impl Reloader {
         }
     }
 
-    /// Reads the configuration again and puts it into force, all of it that can be; says what differs.
+    /// Reloads the configuration and puts all possible changes in force; returns the differences.
     ///
     /// # Errors
-    /// [`ConfigError`]: why nothing was changed.
+    /// [`ConfigError`]: the reason for which nothing was changed.
     pub(super) async fn reload(self: Arc<Self>, cause: &str) -> Result<Vec<Change>, ConfigError> {
         let mut running = self.running.lock().await;
         let (Some(running), Some(source)) = (&mut *running, &self.source) else {
@@ -204,7 +204,7 @@ impl Reloader {
         }
     }
 
-    /// Puts a configuration into force.
+    /// Puts a configuration in force.
     async fn apply(&self, step: &Step) -> Result<(), ConfigError> {
         let before = self.in_force();
         let mut new = step.next.config.clone();
@@ -220,7 +220,7 @@ impl Reloader {
         Ok(())
     }
 
-    /// Reloads whenever the file has changed, until `shutdown` turns true.
+    /// Reloads whenever the file changes, until `shutdown` turns true.
     pub(super) async fn watch(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         if self.source.as_ref().and_then(ConfigSource::path).is_none() {
             return;
@@ -247,7 +247,7 @@ impl Reloader {
         }
     }
 
-    /// The digest of the file if it is neither in force nor refused already.
+    /// Returns the digest of the file, unless it is in force or was refused already.
     async fn changed(&self) -> Option<Option<u64>> {
         let source = self.source.clone()?;
         let digest = spawn_blocking(move || source.digest()).await.ok()?;
@@ -258,7 +258,7 @@ impl Reloader {
     }
 }
 
-/// Reads a configuration; files may be on a slow or a dead mount.
+/// Reads a configuration on a blocking thread, since files may be on a slow or dead mount.
 async fn load(source: &ConfigSource) -> Result<Loaded, ConfigError> {
     let source = source.clone();
     let loaded = spawn_blocking(move || source.load()).await;
@@ -281,27 +281,27 @@ fn log_changes(cause: &str, changes: &[Change]) {
     log::info!("reloaded by {cause}: {live} keys changed, and {waiting} wait for a restart");
 }
 
-/// Files and settings of a configuration, read and checked before any of it is applied.
+/// Files and settings of a configuration, read and validated before any of it is applied.
 struct Prepared {
     tls: Vec<(Arc<Tls>, NewTls)>,
     receivers: NewReceivers,
     access: Access,
-    /// `None`: the origins are as they were.
+    /// New origins; `None`: they are unchanged.
     origins: Option<NewOrigins>,
 }
 
-/// Origins to be put into force.
+/// Origins to put in force.
 struct NewOrigins {
     set: OriginSet,
-    /// Objects may be elsewhere, or be read with other credentials.
+    /// Whether objects may be in other places, or are read with other credentials.
     moves: bool,
 }
 
 impl Live {
-    /// Builds the origins that are not as before, and finds their credentials.
+    /// Builds the origins that changed, and finds their credentials.
     ///
     /// # Errors
-    /// [`ConfigError`]: what a start would be refused with.
+    /// [`ConfigError`]: the error that a start would have.
     async fn prepare_origins(
         &self,
         new: &Config,
@@ -319,10 +319,10 @@ impl Live {
         Ok(Some(NewOrigins { set, moves: moves(before, new) }))
     }
 
-    /// Reads the files that a configuration names, and checks all that may be wrong with them; blocks.
+    /// Reads and validates the files that a configuration names; blocks.
     ///
     /// # Errors
-    /// [`ConfigError`]: the key that names what is wrong.
+    /// [`ConfigError`]: the key with the error.
     fn prepare(
         &self,
         new: &Config,
@@ -361,7 +361,7 @@ impl Live {
         Ok(Prepared { tls, receivers, access, origins })
     }
 
-    /// Asks other origins from now on; requests under way end with those that they began with.
+    /// Puts other origins in force; requests under way keep theirs.
     fn replace_origins(&self, new: NewOrigins) {
         let NewOrigins { set, moves } = new;
         let running = self.origin.in_force();
@@ -382,7 +382,7 @@ impl Live {
         }
     }
 
-    /// Puts a configuration into force; nothing of this fails.
+    /// Puts a configuration in force, which cannot fail.
     fn apply(&self, new: &Config, prepared: Prepared) {
         let Prepared { tls, receivers, access, origins } = prepared;
         if let Some(origins) = origins {

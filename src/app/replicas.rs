@@ -1,4 +1,4 @@
-//! Joining the other replicas of `cluster.peers`.
+//! Connection to the other replicas in `cluster.peers`.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::config::Config;
 use crate::events::Intake;
 use crate::tls::connector;
 
-/// The other replicas; `None`: there are none. `port`: of our admin address.
+/// Returns the other replicas; `None`: there are none. `port`: that of our admin address.
 ///
 /// # Errors
-/// [`RunError::Cluster`]: TLS towards them cannot be had.
+/// [`RunError::Cluster`]: the TLS settings for replicas are invalid.
 pub(super) async fn join(
     config: &Config,
     cache: &Arc<Cache>,
@@ -41,7 +41,7 @@ fn tls(config: &Config) -> Result<ReplicaTls, RunError> {
     Ok(ReplicaTls { connector, name })
 }
 
-/// Applies what other replicas receive here, too.
+/// Applies events that other replicas received.
 pub(super) fn apply_their_events(cluster: &Cluster, intake: &Arc<Intake>) {
     // The intake holds the cluster.
     let intake = Arc::downgrade(intake);

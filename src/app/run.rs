@@ -22,7 +22,7 @@ use crate::config::Config;
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// [`RunError`]: why it did not start.
+/// [`RunError`]: the error that prevented the start.
 pub fn run(from: StartedFrom) -> Result<(), RunError> {
     let mut config = from.config();
     let sockets = PassedSockets::from_environment()?;
@@ -46,10 +46,10 @@ pub fn run(from: StartedFrom) -> Result<(), RunError> {
     })
 }
 
-/// Runs over an S3 server in the same process that keeps its objects in `folder`, with samples to read.
+/// Runs in front of an embedded S3 server that stores its objects in `folder`, with sample objects.
 ///
 /// # Errors
-/// [`RunError`]: why it did not start.
+/// [`RunError`]: the error that prevented the start.
 #[cfg(feature = "embedded")]
 pub fn run_embedded(from: StartedFrom, folder: &Path) -> Result<(), RunError> {
     use crate::embedded;
@@ -98,7 +98,7 @@ async fn run_until(mut signals: Signals, app: App) {
     app.run(shutdown).await;
 }
 
-/// Runs `work` to its end. A thread that still waits for a dead disk then does not hold the process up.
+/// Runs `work` to its end, without waiting for threads that are blocked on a dead disk.
 fn run_on<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
     let done = runtime.block_on(work);
     runtime.shutdown_background();

@@ -1,7 +1,7 @@
-//! Warns of files with secrets that every local user can read, or others can write.
+//! Warnings about files with secrets that every local user can read, or others can write.
 //!
-//! A file that its group may read (0640, 0440) is not warned of: that is how Kubernetes mounts Secrets for a user that
-//! is not root (`fsGroup`, `defaultMode: 0440`), and a group is made of those who were meant.
+//! No warning is given if the group may read a file (0640, 0440): Kubernetes mounts Secrets this way for non-root users
+//! (`fsGroup`, `defaultMode: 0440`), and a group has only intended members.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,17 +11,17 @@ use crate::config::Config;
 use crate::config::units::Secret;
 use crate::tls::config::TlsConfig;
 
-/// A group may read.
+/// Allowed permission bits, including reads by the group.
 const ALLOWED: u32 = 0o740;
 
-/// Warns of each file that the configuration names as one with secrets.
+/// Warns about each file with secrets that the configuration names.
 pub(super) fn warn_of_wide(config: &Config) {
     for (key, path) in named(config) {
         warn_of(&key, &path);
     }
 }
 
-/// Warns of the configuration file itself, where secrets stand in it.
+/// Warns about the configuration file itself, if it contains secrets.
 pub fn warn_of_config(config: &Config, path: &Path) {
     let Ok(text) = fs::read_to_string(path) else { return };
     let is_in_it = |secret: &&Secret| !secret.expose().is_empty() && text.contains(secret.expose());
@@ -42,7 +42,7 @@ fn warn_of(what: &str, path: &Path) {
     }
 }
 
-/// Files with secrets, and the keys that name them.
+/// Returns the files with secrets, and their keys.
 fn named(config: &Config) -> Vec<(String, PathBuf)> {
     let mut files = Vec::new();
     let mut add = |key: &str, path: &Path| files.push((key.to_owned(), path.to_owned()));
@@ -89,7 +89,7 @@ fn keys(tls: &TlsConfig) -> impl Iterator<Item = &Path> {
     std::iter::once(&*tls.key).chain(more)
 }
 
-/// Secrets that may stand in the configuration.
+/// Returns all secrets that the configuration may contain.
 fn secrets(config: &Config) -> Vec<&Secret> {
     let admin = &config.admin;
     let mut secrets: Vec<&Secret> = admin.token.iter().chain(&admin.read_token).collect();

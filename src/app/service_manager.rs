@@ -1,4 +1,4 @@
-//! Tells a service manager, by the protocol of `sd_notify(3)`, that the process is ready, stopping, alive.
+//! Notifications to a service manager by the protocol of `sd_notify(3)`: ready, stopping, alive.
 //!
 //! Without `NOTIFY_SOCKET` in the environment nothing is sent.
 
@@ -11,14 +11,14 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::ShutdownConfig;
 
-/// Ends what is left after the grace period: the disk tier's last writes, the process itself.
+/// Time for the rest of the shutdown after the grace period: the disk tier's last writes, the process itself.
 const AFTER_GRACE: Duration = Duration::from_secs(30);
 
-/// The manager of this process.
+/// The service manager of this process.
 #[derive(Debug, Default)]
 pub(super) struct ServiceManager {
     socket: Option<UnixDatagram>,
-    /// It ends a process that says nothing for so long.
+    /// Interval after which it kills a silent process.
     watchdog: Option<Duration>,
 }
 
@@ -36,12 +36,12 @@ impl ServiceManager {
         Self { socket: socket.ok(), watchdog }
     }
 
-    /// Everything is bound and served from now on.
+    /// Reports that everything is bound and served.
     pub(super) fn ready(&self, endpoints: &[String]) {
         self.tell(&format!("READY=1\nSTATUS=serving S3 on {}", endpoints.join(", ")));
     }
 
-    /// The shutdown takes at most as long as the configuration says, and then a moment.
+    /// Reports the shutdown, and its maximum duration.
     pub(super) fn stopping(&self, shutdown: &ShutdownConfig) {
         let most = shutdown.delay.0 + shutdown.grace.0 + AFTER_GRACE;
         self.tell(&format!(
@@ -50,7 +50,7 @@ impl ServiceManager {
         ));
     }
 
-    /// Says that the runtime still runs tasks, in half the time in which it must; for ever.
+    /// Reports for ever, at half the watchdog interval, that the runtime executes tasks.
     pub(super) async fn keep_alive(&self) {
         let Some(watchdog) = self.watchdog else { return };
         let mut tick = interval((watchdog / 2).max(Duration::from_millis(1)));
@@ -70,7 +70,7 @@ impl ServiceManager {
     }
 }
 
-/// A path, or a name behind `@` in the abstract namespace. Sending never waits.
+/// Connects to a path, or to a name after `@` in the abstract namespace. Sending never blocks.
 fn connect(address: &str) -> io::Result<UnixDatagram> {
     let address = match address.strip_prefix('@') {
         Some(name) => SocketAddr::from_abstract_name(name)?,

@@ -1,4 +1,4 @@
-//! The signals of the process.
+//! Signal handling of the process.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::reload::Reloader;
 
-/// SIGTERM, SIGINT, SIGHUP and SIGUSR1, which end the process at once as long as nobody listens: made before anybody is told that
-/// it serves.
+/// Handlers of SIGTERM, SIGINT, SIGHUP and SIGUSR1. Without them these signals end the process at once, so they are
+/// installed before readiness is reported.
 pub(super) struct Signals {
     term: Signal,
     int: Signal,
@@ -27,8 +27,7 @@ impl Signals {
         Ok(Self { term: term?, int: int?, hangup: hangup?, user: user? })
     }
 
-    /// Waits for SIGTERM or SIGINT. Meanwhile SIGHUP reloads the configuration, and SIGUSR1 has the files of logs opened
-    /// again.
+    /// Waits for SIGTERM or SIGINT. Meanwhile SIGHUP reloads the configuration, and SIGUSR1 reopens log files.
     pub(super) async fn end(&mut self, reloader: &Arc<Reloader>, reopen: impl Fn()) {
         loop {
             tokio::select! {

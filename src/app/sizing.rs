@@ -1,8 +1,8 @@
-//! Sizes that the configuration leaves open, from the limits of the process's control groups.
+//! Default sizes, derived from the limits of the process's control groups.
 //!
-//! Where memory is limited, half of the limit is for cached objects and a quarter, at most 512 MiB, for bytes in flight;
-//! the rest is for the process itself and its connections. A size that is set is taken as it is, and one that is not set
-//! then takes no more than what is left. The Helm chart divides the limit of a pod in the same way.
+//! If memory is limited, half of the limit is for cached objects and a quarter, at most 512 MiB, for bytes in flight;
+//! the rest is for the process itself and its connections. A configured size is kept, and the other one then takes no
+//! more than the remainder. The Helm chart divides the limit of a pod in the same way.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::cache::CacheConfig;
 use crate::config::Config;
 use crate::config::units::ByteSize;
 
-/// Bytes that a process without connections and cached objects takes, its code included; measured: 25 MiB.
+/// Memory of a process without connections and cached objects, in bytes, its code included; measured: 25 MiB.
 const PROCESS: u64 = 32 << 20;
 
 /// The configuration needs more memory than the process may have.
@@ -80,7 +80,7 @@ impl fmt::Display for Sizes {
     }
 }
 
-/// Bytes for people.
+/// A rounded number of bytes, for messages.
 struct Rounded(u64);
 
 impl fmt::Display for Rounded {
@@ -89,12 +89,11 @@ impl fmt::Display for Rounded {
     }
 }
 
-/// Sets `cache.memory`, `cache.in_flight` and `threads` where they are not set: the first two by the tightest memory
-/// limit, `threads` to one for each CPU of the quota, rounded up, and at most one for each CPU that the process may run
-/// on.
+/// Sets `cache.memory`, `cache.in_flight` and `threads` where they are not configured: the first two by the tightest
+/// memory limit, `threads` to the CPUs of the quota, rounded up, but at most the number of allowed CPUs.
 ///
 /// # Errors
-/// [`TooLittleMemory`]: what is set does not fit the limit.
+/// [`TooLittleMemory`]: the configured sizes exceed the limit.
 pub(super) fn fit(config: &mut Config, cgroup: &Cgroup) -> Result<(), TooLittleMemory> {
     if config.threads.is_none() {
         config.threads = threads(cgroup.cpus, allowed_cpus(Path::new("/")));
@@ -108,7 +107,8 @@ pub(super) fn fit(config: &mut Config, cgroup: &Cgroup) -> Result<(), TooLittleM
     Ok(())
 }
 
-/// Of a huge page that is used in part all counts in the limit: under load a third of what is in use was that.
+/// Disables transparent huge pages. A partly used one counts completely against the limit: under load these made up a
+/// third.
 fn avoid_huge_pages() {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         log::debug!("huge pages stay in use: {error}");
@@ -133,7 +133,7 @@ fn fit_memory(cache: &mut CacheConfig, group: &MemoryGroup) -> Result<(), TooLit
     Ok(())
 }
 
-/// `None`: nothing limits them, the runtime decides.
+/// Returns the number of threads; `None`: unlimited, the runtime decides.
 fn threads(quota: Option<usize>, allowed: Option<usize>) -> Option<usize> {
     [quota, allowed].into_iter().flatten().min()
 }
@@ -144,7 +144,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// The sizes in MiB, of a configuration with these in MiB.
+    /// Returns the sizes in MiB, for a configuration with these sizes in MiB.
     fn sizes(limit: u64, memory: Option<u64>, in_flight: Option<u64>) -> (u64, u64) {
         let [memory, in_flight] = [memory, in_flight].map(|size| size.map(ByteSize::mib));
         let cache = CacheConfig { memory, in_flight, ..CacheConfig::default() };

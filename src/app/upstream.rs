@@ -36,16 +36,16 @@ pub(super) async fn find_origin(config: &Config) -> Result<Arc<Origin>, RunError
         .map_err(RunError::Origin)
 }
 
-/// The key `cache`, as far as the mode allows it: in `transparent` mode nothing is fetched that no caller asked for.
+/// Returns the key `cache`, restricted by the mode: in `transparent` mode nothing is fetched that no client requested.
 pub(super) fn cache_config(config: &Config) -> CacheConfig {
     let predict_reads = config.cache.predict_reads && config.auth.mode != AuthMode::Transparent;
     CacheConfig { predict_reads, ..config.cache.clone() }
 }
 
-/// The origin as a start would ask it, for who asks it without serving.
+/// Builds the origin as a start would, for checks without serving.
 ///
 /// # Errors
-/// One line: what stands in the way of a start.
+/// One line: the error that would prevent a start.
 pub async fn origin_to_check(to_check: &ToCheck) -> Result<Arc<Origin>, String> {
     let config = &to_check.config;
     let found = match to_check.has_sessions {
@@ -55,7 +55,7 @@ pub async fn origin_to_check(to_check: &ToCheck) -> Result<Arc<Origin>, String> 
     found.map_err(|error| error.to_string())
 }
 
-/// One line for people on the credentials that a start would find.
+/// Describes in one line the credentials that a start would find.
 pub fn describe_credentials(config: &Config) -> String {
     let (source, anonymous) = (Source::new(&config.origin), config.origin.credentials.anonymous);
     if !anonymous && !source.is_set_up() {
@@ -87,19 +87,19 @@ pub(super) fn origin(config: &Config, keys: Option<Credentials>) -> Result<Arc<O
     Origin::new(config.origin.clone(), keys).map(Arc::new).map_err(RunError::Origin)
 }
 
-/// Where the keys of all origins without credentials of their own come from.
+/// Source of the keys of all origins without credentials of their own.
 pub(super) enum KeysFrom {
-    /// The sources that the configuration names.
+    /// The configured sources.
     Sources,
-    /// Whoever made the server; `None`: requests to the default origin are not signed.
+    /// Keys passed in by the caller; `None`: requests to the default origin are not signed.
     Caller(Option<Credentials>),
 }
 
-/// Builds all origins, with the credentials of each. `before`: what is as it was there is used again, with its
-/// connections and what it has learned.
+/// Builds all origins, with the credentials of each. `before`: unchanged origins of this set are kept, with their
+/// connections and learned state.
 ///
 /// # Errors
-/// As [`find_origin`]; those of one of several say which.
+/// As [`find_origin`]; an error of one of several names it.
 pub(super) async fn build_origins(
     config: &Config,
     keys: &KeysFrom,
@@ -155,7 +155,7 @@ fn unshared(origin: Arc<Origin>) -> Result<Origin, RunError> {
     Arc::try_unwrap(origin).map_err(|_| RunError::Origin("is in use".to_owned()))
 }
 
-/// The origin of a directory bucket. `keys`: those to ask for sessions with; `None`: as the configuration says.
+/// Builds the origin of a directory bucket. `keys`: those that request sessions; `None`: the configured ones.
 async fn with_sessions(
     config: &Config,
     keys: Option<&Credentials>,
@@ -183,7 +183,7 @@ fn check_authorities(config: &Config) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Loads the identities, and gives the origin the keys that they bring, now and whenever their file changes.
+/// Loads the identities, and gives the origin their keys, now and whenever their file changes.
 ///
 /// # Errors
 /// [`RunError::Identities`].
@@ -193,7 +193,7 @@ pub(super) fn access(config: &Config, origins: &Origins) -> Result<Arc<Access>, 
     Ok(Arc::new(access.with_path_prefixes(path_prefixes(config))))
 }
 
-/// Settings of authorisation that `access` decides by after a reload. `next`: the origins then.
+/// Returns the new authorisation settings of `access` after a reload. `next`: the new origins.
 ///
 /// # Errors
 /// [`IdentitiesError`].
@@ -218,13 +218,13 @@ fn reserved(config: &Config, origins: &OriginSet) -> ReservedNames {
     ReservedNames::new(config.auth.reserved.as_deref(), origins.are_aws(), is_virtual)
 }
 
-/// Gives the default origin, whichever that is by then, the keys that identities bring.
+/// Gives the keys of identities to the default origin in force at that time.
 fn accept(origins: &Origins) -> impl Fn(&IdentitySet) -> Result<(), String> + use<> {
     let origins = origins.clone();
     move |set| take_origin_keys(&origins.default_origin(), set)
 }
 
-/// Gives an origin the keys that the identities in force bring.
+/// Gives an origin the keys of the identities in force.
 pub(super) fn give_origin_keys(access: &Access, origin: &Origin) {
     if let Some(set) = access.identities()
         && let Err(problem) = take_origin_keys(origin, &set)
@@ -237,7 +237,7 @@ fn path_prefixes(config: &Config) -> Vec<String> {
     config.listen.iter().filter_map(|listen| listen.path_prefix.clone()).collect()
 }
 
-/// From now on the origin is asked with the keys that these identities bring, and with no others but our own.
+/// Replaces the keys of identities at an origin; hotset's own stay.
 fn take_origin_keys(origin: &Origin, set: &IdentitySet) -> Result<(), String> {
     let brought = set.with_origin().map(|(identity, keys)| IdentityCredentials {
         identity: identity.name(),

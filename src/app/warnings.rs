@@ -13,7 +13,7 @@ use crate::glob::{Glob, Text};
 /// `f_type` of file systems in memory: `TMPFS_MAGIC` and `RAMFS_MAGIC` of `linux/magic.h`.
 const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// One line each, which begins with the key.
+/// Returns the warnings, one line each, which begins with the key.
 pub fn warnings(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
     found.extend(more_than_the_machine(config, memory_of_machine()));
@@ -26,7 +26,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
     found
 }
 
-/// Bytes of memory.
+/// Returns the bytes of memory of this machine.
 fn memory_of_machine() -> u64 {
     let info = sysinfo();
     info.totalram.saturating_mul(u64::from(info.mem_unit.max(1)))
@@ -68,17 +68,17 @@ fn of_disk(index: usize, disk: &DiskConfig) -> Option<String> {
     })
 }
 
-/// Bytes of a file system, used ones included.
+/// Returns the bytes of a file system, including used ones.
 fn size(system: &StatFs) -> u64 {
     u64::try_from(system.f_bsize).unwrap_or(0).saturating_mul(system.f_blocks)
 }
 
-/// Whole GiB, or MiB where there are few, for people.
+/// Rounds to whole GiB, or to MiB if there are few, for messages.
 fn rounded(bytes: u64) -> ByteSize {
     if bytes >> 30 < 10 { ByteSize::mib(bytes >> 20) } else { ByteSize::gib(bytes >> 30) }
 }
 
-/// Rules that no object meets, because an earlier one has them all.
+/// Returns warnings about rules that match no object, because an earlier one covers them.
 fn rules_without_use(rules: &[RuleConfig]) -> Vec<String> {
     let scopes: Vec<_> = rules.iter().map(RuleScope::new).collect();
     let covered = rules.iter().enumerate().filter_map(|(later, rule)| {
@@ -91,7 +91,7 @@ fn rules_without_use(rules: &[RuleConfig]) -> Vec<String> {
     covered.collect()
 }
 
-/// Rules whose `**` did not match `/` before version 0.2.
+/// Returns warnings about rules whose `**` did not match `/` before version 0.2.
 fn rules_with_inner_stars(rules: &[RuleConfig]) -> impl Iterator<Item = String> + '_ {
     let has_inner_stars = |rule: &RuleConfig| rule.glob().is_ok_and(|glob| glob.has_inner_stars());
     let rules = rules.iter().enumerate().filter(move |(_, rule)| has_inner_stars(rule));
@@ -108,9 +108,9 @@ fn rules_with_inner_stars(rules: &[RuleConfig]) -> impl Iterator<Item = String> 
 struct RuleScope<'a> {
     pattern: &'a str,
     glob: Option<Glob>,
-    /// What precedes the first wildcard; all of a pattern without one.
+    /// Text before the first wildcard; the whole pattern without one.
     prefix: &'a str,
-    /// The `a/` of `a/**`.
+    /// The `a/` of `a/**`, if the pattern has this form.
     folder: Option<&'a str>,
 }
 
@@ -122,7 +122,7 @@ impl<'a> RuleScope<'a> {
         Self { pattern, glob: rule.glob().ok(), prefix: &pattern[..first], folder }
     }
 
-    /// Whether this pattern matches each text that `later` matches, as far as it can be told without trying.
+    /// Whether this pattern is known to match everything that `later` matches.
     fn covers(&self, later: &Self) -> bool {
         if later.prefix.len() == later.pattern.len() {
             return self.glob.as_ref().is_some_and(|glob| glob.matches(Text::new(later.pattern)));

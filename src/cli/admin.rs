@@ -1,7 +1,7 @@
-//! The admin port of a server that runs, as the subcommands ask it.
+//! Client of a running server's admin port, for the subcommands.
 //!
-//! Where it is and with which token is said by the configuration, as for the server itself; one request a connection,
-//! each bounded in time.
+//! Address and token come from the configuration, as for the server itself; each connection carries one request, with a
+//! timeout.
 
 use std::fmt;
 use std::io;
@@ -31,9 +31,9 @@ use crate::config::ConfigError;
 use crate::config::units::Secret;
 use crate::tls::{connector, connector_to_own};
 
-/// For a whole request. The server gives itself half of it.
+/// Timeout of a whole request. The server's own is half of it.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of an answer.
+/// Maximum bytes of a response.
 const MOST_BYTES: usize = 16 << 20;
 
 /// The server to contact.
@@ -60,12 +60,12 @@ pub(super) struct Admin {
     tls: Option<TlsConnector>,
 }
 
-/// Where it listens.
+/// Address of the admin port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Address {
     /// `host:port`.
     Http(String),
-    /// A host and its port.
+    /// Host name and port.
     Https(String, u16),
     Unix(PathBuf),
 }
@@ -80,12 +80,12 @@ impl fmt::Display for Address {
     }
 }
 
-/// Why there is no answer to go by.
+/// Error of a request to the admin port.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
     #[error("{0} does not answer: {1}")]
     NotReachable(String, io::Error),
-    /// The server says what is wrong with the request.
+    /// The server rejects the request, with the reason.
     #[error("{0}")]
     Wrong(String),
     #[error("{authority} answers {status}: {why}")]
@@ -129,7 +129,7 @@ impl Server {
     }
 }
 
-/// Reads `http://host:port`, `https://host[:port]` or `unix:/path`.
+/// Parses `http://host:port`, `https://host[:port]` or `unix:/path`.
 fn address(url: &str) -> Result<Address, ConfigError> {
     let wrong = || {
         let why = format!("`{url}` is not http://host:port, https://host[:port] or unix:/path");
@@ -154,7 +154,7 @@ fn address(url: &str) -> Result<Address, ConfigError> {
 }
 
 impl Admin {
-    /// The JSON of a successful answer.
+    /// Sends a request and returns the JSON of a successful response.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -164,7 +164,7 @@ impl Admin {
         self.ask_patiently(method, path, body, Duration::ZERO).await
     }
 
-    /// As [`Admin::ask`], of what may take the server `longer` than others.
+    /// As [`Admin::ask`], for a request that may take the server `longer` than others.
     pub(super) async fn ask_patiently(
         &self,
         method: Method,
@@ -179,7 +179,7 @@ impl Admin {
         self.successful(status, &body)
     }
 
-    /// The JSON of a successful answer.
+    /// Returns the JSON of a successful response.
     fn successful(&self, status: StatusCode, body: &[u8]) -> Result<Value, AskError> {
         let answer: Option<Value> = serde_json::from_slice(body).ok();
         if let Some(answer) = &answer
@@ -198,7 +198,7 @@ impl Admin {
         }
     }
 
-    /// Reads lines of an answer for as long as they come and `take` returns true.
+    /// Reads lines of a response while they arrive and `take` returns true.
     pub(super) async fn lines(
         &self,
         path: &str,
@@ -251,7 +251,7 @@ impl Admin {
         Ok((status, body.map_err(io::Error::other)?.to_bytes()))
     }
 
-    /// Sends a request, and returns the head of the answer and the task of its connection.
+    /// Sends a request. Returns the response head and the task of the connection.
     async fn open(
         &self,
         method: Method,
@@ -309,7 +309,7 @@ impl Admin {
     }
 }
 
-/// Ends a task when it is dropped.
+/// Aborts a task on drop.
 struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {

@@ -1,24 +1,24 @@
-//! How subcommands ask a server, and how they end.
+//! Requests of subcommands to a server, and their exit codes.
 
 use std::process::ExitCode;
 
 use super::admin::{Admin, AskError, Server};
 use super::config_file::{WRONG, wrong, wrong_arguments};
 
-/// What was asked for was done, to nothing.
+/// Exit code of a successful request that matched nothing.
 pub(super) const NOTHING: u8 = 3;
 
-/// How a subcommand ended that asks a server; of several, the last in this order counts.
+/// Result of a subcommand that sends requests to a server; of several, the last in this order counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ending {
     Done,
     /// Nothing matched.
     Nothing,
-    /// Not all of it was done.
+    /// Only a part was done.
     Partly,
 }
 
-/// Asks a server for what the arguments say, if they are right: `work` says how it ended.
+/// Sends requests for validated arguments: `work` returns the result.
 pub(super) fn ask<T>(
     asked: Result<T, String>,
     server: &Server,

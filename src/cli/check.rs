@@ -22,7 +22,7 @@ use crate::config::{Change, Config, Effect, KeyValue, differences};
 use crate::s3::BucketName;
 use crate::yaml;
 
-/// What a secret is shown as.
+/// Text printed instead of a secret.
 const HIDDEN: &str = "***";
 
 #[derive(Debug, Args)]
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     }
 }
 
-/// Prints the keys in which the configuration of a running server differs.
+/// Prints the keys whose values differ in a running server.
 fn diff(server: &Server, config: &Config) -> ExitCode {
     ask(Ok(config), server, async |admin, config| {
         let running = admin.ask(Method::GET, "/api/v1/config", None).await?;
@@ -90,7 +90,7 @@ fn diff(server: &Server, config: &Config) -> ExitCode {
     })
 }
 
-/// The steps from the configuration that a server shows to `config`.
+/// Returns the changes from a running server's configuration to `config`.
 fn changes(running: &Value, config: &Config) -> Vec<Change> {
     let list = |name: &str| running[name].as_array().cloned().unwrap_or_default();
     let old = list("settings").into_iter().filter_map(|setting| {
@@ -106,7 +106,7 @@ fn changes(running: &Value, config: &Config) -> Vec<Change> {
     differences(&old, &new, is_same)
 }
 
-/// Whether a file is empty, or all comments.
+/// Whether a file is empty, or contains only comments.
 fn sets_nothing(path: &Path) -> bool {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     yaml::parse(&text).is_ok_and(|tree| tree.is_null())

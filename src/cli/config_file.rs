@@ -1,4 +1,4 @@
-//! The configuration that arguments name, and how a wrong one is told.
+//! The configuration named by the arguments, and the report of its errors.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use crate::config::{Config, ConfigError, ConfigSource, Loaded, Sources};
 use crate::events::Webhook;
 use crate::tls::{Tls, authorities};
 
-/// Arguments or configuration are wrong.
+/// Exit code for invalid arguments or configuration.
 pub(super) const WRONG: u8 = 2;
 
 /// Where the configuration is.
@@ -23,7 +23,7 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// The configuration, with the environment over it, checked.
+    /// Loads the configuration, with the environment applied, and validates it.
     pub(super) fn load(&self) -> Result<Config, ConfigError> {
         self.load_with_sources().map(|(config, _)| config)
     }
@@ -33,12 +33,12 @@ impl ConfigFile {
         Ok((config, sources))
     }
 
-    /// Where the configuration is read from.
+    /// Returns the source of the configuration.
     pub(super) fn source(&self) -> ConfigSource {
         ConfigSource::new(self.config.clone())
     }
 
-    /// As [`ConfigFile::load`], and reads the certificates and identities that it names.
+    /// As [`ConfigFile::load`], and also reads the certificates and identities that it names.
     pub(super) fn load_with_files(&self) -> Result<Config, ConfigError> {
         let (config, sources) = self.load_with_sources()?;
         let in_file = |wrong: ConfigError| sources.locate(wrong);
@@ -82,13 +82,13 @@ impl ConfigFile {
     }
 }
 
-/// Prints a wrong configuration as one line.
+/// Prints a configuration error as one line.
 pub(super) fn wrong(error: &ConfigError) -> ExitCode {
     eprintln!("hotset: {error}");
     ExitCode::from(WRONG)
 }
 
-/// Prints what is wrong with the arguments.
+/// Prints an error in the arguments.
 pub(super) fn wrong_arguments(problem: &str) -> ExitCode {
     eprintln!("hotset: {problem}");
     ExitCode::from(WRONG)

@@ -14,7 +14,7 @@ use crate::cache::disk::{Damage, Verification, Verified};
 use crate::cache::{DiskConfig, DiskError};
 use crate::config::ConfigError;
 
-/// Maximum number of damaged records that are reported one by one.
+/// Maximum number of damaged records reported one by one.
 const TOLD: usize = 100;
 
 #[derive(Debug, Subcommand)]

@@ -1,4 +1,4 @@
-//! `hotset explain`: why an object is, or is not, answered from the cache.
+//! `hotset explain`: the reason for which an object is or is not answered from the cache.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> ExitCode {
 }
 
 impl ExplainArguments {
-    /// The path to ask for.
+    /// Returns the path of the request.
     fn path(&self) -> Result<String, String> {
         let mut path = "/api/v1/explain?".to_owned();
         if let Some(object) = &self.object {
@@ -71,7 +71,7 @@ impl ExplainArguments {
     }
 }
 
-/// The answer for people.
+/// Formats the response for people.
 fn describe(told: &Value) -> String {
     let mut out = String::new();
     if let Some(request) = told["request"].as_object() {
@@ -156,7 +156,7 @@ fn place(place: &Value) -> String {
     }
 }
 
-/// A word and what is to be said of it, wrapped to 80 columns.
+/// Formats a word and its explanation, wrapped to 80 columns.
 fn line(out: &mut String, word: &str, what: &str) {
     const INDENT: usize = 14;
     let mut at = INDENT;
@@ -176,7 +176,7 @@ fn line(out: &mut String, word: &str, what: &str) {
     out.push('\n');
 }
 
-/// Text of the server without control characters, which might mean something to a terminal.
+/// Returns the server's text without control characters, which might control a terminal.
 fn text(value: &Value) -> String {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

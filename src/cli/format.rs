@@ -1,6 +1,6 @@
-//! Numbers for people.
+//! Human-readable numbers.
 
-/// `950`, `12.3K`, `4.5M`.
+/// Formats a count, such as `950`, `12.3K`, `4.5M`.
 pub(super) fn count(value: f64) -> String {
     let units = ["", "K", "M", "G", "T", "P"];
     let (value, unit) = scaled(value, 1000.0, units.len());
@@ -11,7 +11,7 @@ pub(super) fn count(value: f64) -> String {
     }
 }
 
-/// `950 B`, `12.3 MiB`.
+/// Formats bytes, such as `950 B`, `12.3 MiB`.
 pub(super) fn bytes(value: f64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let (value, unit) = scaled(value, 1024.0, units.len());
@@ -21,7 +21,7 @@ pub(super) fn bytes(value: f64) -> String {
     }
 }
 
-/// `177 us`, `22.0 ms`, `1.50 s`.
+/// Formats seconds, such as `177 us`, `22.0 ms`, `1.50 s`.
 pub(super) fn seconds(value: Option<f64>) -> String {
     match value {
         None => "-".to_owned(),
@@ -31,7 +31,7 @@ pub(super) fn seconds(value: Option<f64>) -> String {
     }
 }
 
-/// `$0.42`, `$12.3K`; less than a cent is told apart from nothing.
+/// Formats dollars, such as `$0.42`, `$12.3K`; less than a cent is distinguished from zero.
 pub(super) fn dollars(value: f64) -> String {
     match value {
         value if value > 0.0 && value < 0.01 => "<$0.01".to_owned(),
@@ -40,12 +40,12 @@ pub(super) fn dollars(value: f64) -> String {
     }
 }
 
-/// `97.3 %`.
+/// Formats a percentage, such as `97.3 %`.
 pub(super) fn percent(part: f64, whole: f64) -> String {
     if whole > 0.0 { format!("{:.1} %", part / whole * 100.0) } else { "-".to_owned() }
 }
 
-/// `3d 4h`, `12m 5s`.
+/// Formats an uptime, such as `3d 4h`, `12m 5s`.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of an uptime")]
 pub(super) fn span(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;

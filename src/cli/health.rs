@@ -1,8 +1,8 @@
-//! `hotset health`: asks the server of this configuration whether it is ready, for container probes
-//! in images that have no other HTTP client.
+//! `hotset health`: checks whether the server of this configuration is ready, for container probes in images without
+//! another HTTP client.
 //!
-//! The exit code is 0 or 1 and nothing else: some probes reserve 2. All of it takes [`TIMEOUT`] at
-//! most, so that a probe says what was wrong before it is killed.
+//! The exit code is 0 or 1 and nothing else: some probes reserve 2. Everything takes at most [`TIMEOUT`], so that a
+//! probe prints its error before it is killed.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ use super::config_file::ConfigFile;
 use crate::tls::connector_to_any;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// As much of the answer as its status can be read from: `HTTP/1.1 200`.
+/// Bytes of the response that contain its status: `HTTP/1.1 200`.
 const STATUS_BYTES: usize = 12;
 
 pub(super) fn run(file: &ConfigFile) -> ExitCode {
@@ -44,7 +44,7 @@ fn ask(file: &ConfigFile) -> Result<(), String> {
     }
 }
 
-/// Where a server that listens on `address` is reached from its own machine.
+/// Returns the address at which a server listening on `address` is reachable from its own machine.
 pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -54,7 +54,7 @@ pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// The status that `GET /readyz` is answered with.
+/// Returns the status of the response to `GET /readyz`.
 fn status(address: SocketAddr, limit: Duration) -> io::Result<u16> {
     let deadline = Instant::now() + limit;
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
@@ -73,8 +73,8 @@ fn status(address: SocketAddr, limit: Duration) -> io::Result<u16> {
     parse_status(&answer).ok_or_else(|| io::Error::other("the answer is not HTTP"))
 }
 
-/// The same over TLS. Nothing secret is sent, and whoever can answer at an address of this machine could do so without
-/// TLS, so any certificate will do: also one that is about to be replaced.
+/// As [`status`], over TLS. Any certificate is accepted, even an expired one: nothing secret is sent, and an impostor
+/// at an address of this machine would not need TLS.
 fn status_over_tls(address: SocketAddr, limit: Duration) -> io::Result<u16> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let asked = async {
@@ -96,7 +96,7 @@ fn request(address: SocketAddr) -> String {
     format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
 }
 
-/// The time until `deadline`; an error when there is none, which no socket takes for a timeout.
+/// Returns the time until `deadline`; an error if it has passed, as sockets reject zero timeouts.
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
@@ -113,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    /// What is made of a server that answers `text` and closes.
+    /// Returns the status read from a server that answers `text` and closes.
     fn asked(text: &'static str) -> io::Result<u16> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

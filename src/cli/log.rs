@@ -16,9 +16,9 @@ use crate::inspect::Filter;
 use crate::logging::text::one_line;
 use crate::s3::target::encode_query_component;
 
-/// Seconds for which it is watched unless it is said.
+/// Default duration in seconds.
 const SECONDS: u64 = 10;
-/// The longest that the server takes.
+/// Maximum duration that the server accepts.
 const SECONDS_MAX: u64 = 30 * 86_400;
 
 /// The arguments of `hotset log`.
@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &LogArguments) -> ExitCode {
 }
 
 impl LogArguments {
-    /// The path to ask for.
+    /// Returns the path of the request.
     fn path(&self) -> Result<String, String> {
         Filter::parse(&self.filter).map_err(|wrong| wrong.to_string())?;
         let seconds = if self.follow { SECONDS_MAX } else { self.seconds };
@@ -89,7 +89,7 @@ impl LogArguments {
     }
 }
 
-/// A request for people: a line of its own, and one for what the origin was asked.
+/// Formats a request for people: one line for itself, and one for its origin requests.
 fn describe(request: &Value) -> String {
     let text = |name: &str| request[name].as_str().map(|text| one_line(text).into_owned());
     let number = |value: &Value| value.as_f64().unwrap_or_default();
@@ -137,7 +137,7 @@ fn describe(request: &Value) -> String {
     out
 }
 
-/// `12:34:56.789`, in UTC.
+/// Formats a time as `12:34:56.789`, in UTC.
 fn time(unix: f64) -> String {
     #[allow(
         clippy::cast_possible_truncation,

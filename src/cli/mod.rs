@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong arguments or a wrong configuration, 3 done, but nothing matched. Here are the arguments
-//! and what subcommands share; what a subcommand does is in its own file.
+//! Exit codes: 0 done, 1 failed, 2 invalid arguments or configuration, 3 done, but nothing matched. This file has the
+//! arguments and shared parts; each subcommand has its own file.
 
 mod admin;
 mod asking;

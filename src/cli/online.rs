@@ -1,5 +1,5 @@
-//! `hotset check --online`: asks each origin and the queues, step by step, and says of each step how long it took, or why it
-//! failed and which key to look at. Nothing is written anywhere, and every wait has an end.
+//! `hotset check --online`: tests each origin and the queues step by step, and prints for each step its duration, or
+//! its error and the key to look at. Nothing is written anywhere, and every wait has a timeout.
 
 use std::fmt::Display;
 use std::io;
@@ -27,11 +27,11 @@ use crate::s3::target::Query;
 use crate::s3::{BucketName, S3Error};
 use crate::tls::connector;
 
-/// For each step that has no time-out of its own.
+/// Timeout of each step without one of its own.
 const STEP: Duration = Duration::from_secs(10);
-/// Bytes of an answer that are read.
+/// Maximum bytes of a response that are read.
 const MOST_BYTES: usize = 1 << 20;
-/// A clock that is further off is refused by S3, and by others.
+/// Maximum clock skew that S3 and others accept.
 const MAX_SKEW: Duration = Duration::from_mins(15);
 const BUCKET_REGION: &str = "x-amz-bucket-region";
 
@@ -39,12 +39,12 @@ const BUCKET_REGION: &str = "x-amz-bucket-region";
 #[derive(Default)]
 struct Report {
     failed: bool,
-    /// The key of the origin that is asked: what is said of `origin` is of that.
+    /// The key of the current origin, which replaces `origin` in messages.
     key: String,
 }
 
 impl Report {
-    /// One line of a step that began at `since`.
+    /// Prints one line for a step that began at `since`.
     fn step(
         &mut self,
         name: impl Display,
@@ -67,7 +67,7 @@ impl Report {
     }
 }
 
-/// Checks the origin and the queues. `bucket`: the one that is listed; `None`: buckets are.
+/// Tests the origin and the queues. `bucket`: the bucket to list; `None`: list buckets.
 pub(super) fn run(config: &Config, bucket: Option<&BucketName>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -152,7 +152,7 @@ fn join(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Tries one address after the other.
+/// Tries the addresses one after the other.
 async fn connect(
     addresses: &[SocketAddr],
     limit: Duration,
@@ -176,7 +176,7 @@ async fn connect(
     None
 }
 
-/// Signs and sends a list of one key, or of buckets, and compares what the answer says.
+/// Signs and sends a list request for one key, or for buckets, and checks the response.
 async fn list<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     config: &Config,
@@ -276,7 +276,7 @@ fn verdict(error: Option<&S3Error>, names_bucket: bool, is_signed: bool) -> Resu
     Err(format!("{} {}: {}; {look}", error.status.as_u16(), error.code, error.message))
 }
 
-/// How far our clock is from the one of an answer that just came; `None`: it does not say.
+/// Compares the local clock with that of a response; `None`: it has no `Date`.
 fn clock(headers: &HeaderMap, now: SystemTime) -> Option<Result<String, String>> {
     let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
     let (off, how) = match now.duration_since(date) {
@@ -287,7 +287,7 @@ fn clock(headers: &HeaderMap, now: SystemTime) -> Option<Result<String, String>>
     Some(if off > MAX_SKEW { Err(format!("{text}: set its clock")) } else { Ok(text) })
 }
 
-/// Whether the region is the one that an answer names; `None`: it names none.
+/// Compares the region with the one in a response; `None`: it names none.
 fn region(
     headers: &HeaderMap,
     error: Option<&S3Error>,

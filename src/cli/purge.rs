@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &PurgeArguments) -> ExitCode {
 }
 
 impl PurgeArguments {
-    /// The bodies of the requests, all understood before the first is sent.
+    /// Returns the bodies of all requests, parsed before the first is sent.
     fn requests(&self) -> Result<Vec<Value>, String> {
         let (dry_run, erase) = (self.dry_run, self.erase);
         let request =
@@ -119,18 +119,18 @@ fn ending_of(request: &Value, done: &Value) -> Ending {
     }
 }
 
-/// `s3://bucket/folder/` of `s3://bucket/folder/**`.
+/// Returns `s3://bucket/folder/` for `s3://bucket/folder/**`.
 fn whole_folder(target: &str) -> Option<&str> {
     target.strip_suffix("**").filter(|folder| folder.ends_with('/'))
 }
 
-/// Replicas that have not purged.
+/// Returns the replicas that have not purged.
 fn unreachable(done: &Value) -> Vec<&str> {
     let names = done["unreachable_replicas"].as_array().map(Vec::as_slice).unwrap_or_default();
     names.iter().filter_map(Value::as_str).collect()
 }
 
-/// One line.
+/// Formats the result as one line.
 fn summary(done: &Value) -> String {
     let (here, missing) = (summary_of_done(done), unreachable(done));
     if missing.is_empty() {

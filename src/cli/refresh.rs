@@ -1,4 +1,4 @@
-//! The options of commands that show a running server once or again and again.
+//! Options of commands that show a running server once or repeatedly.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) struct Refresh {
     interval: u16,
 }
 
-/// The form of the output.
+/// Format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Output {
     Json { once: bool },

@@ -1,4 +1,4 @@
-//! `hotset reload`: has a running server read its configuration again.
+//! `hotset reload`: makes a running server reload its configuration.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &ReloadArguments) -> ExitCode {
     })
 }
 
-/// The answer for people.
+/// Formats the response for people.
 fn describe(report: &Value) -> String {
     let mut out = String::new();
     let changes = report["changes"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -53,7 +53,7 @@ fn describe(report: &Value) -> String {
     out
 }
 
-/// `limits.requests: 20000 -> 100 (live)`.
+/// Formats a change, such as `limits.requests: 20000 -> 100 (live)`.
 fn line(change: &Value) -> String {
     let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let effect = if change["effect"] == "restart" { "needs a restart" } else { "live" };

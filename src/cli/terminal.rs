@@ -5,10 +5,10 @@ use std::io::{self, Read as _, Write as _};
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use tokio::sync::mpsc;
 
-/// Columns and rows where they are not known.
+/// Default columns and rows, if the terminal does not report them.
 pub(super) const SIZE: (usize, usize) = (80, 24);
 
-/// How it is shown.
+/// Width and colours of the output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {
     pub width: usize,
@@ -23,7 +23,7 @@ impl Style {
         }
     }
 
-    /// The line, cut to the width, its head in bold.
+    /// Formats a line, truncated to the width, its head in bold.
     pub(super) fn row(self, head: &str, rest: &str) -> String {
         let room = self.width.saturating_sub(18);
         let rest: String = rest.chars().take(room).collect();
@@ -36,29 +36,29 @@ impl Style {
     }
 }
 
-/// A key that was pressed.
+/// A pressed key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Key {
     Quit,
     Next,
-    /// The number of a view, from 0.
+    /// The key of a view, numbered from 0.
     Show(usize),
     Pause,
-    /// Any other.
+    /// Any other key.
     Letter(u8),
 }
 
-/// The user's terminal, as it was again when this is dropped.
+/// The user's terminal, whose mode is restored on drop.
 pub(super) struct Terminal {
     before: Termios,
     keys: mpsc::Receiver<Key>,
 }
 
 impl Terminal {
-    /// Takes the terminal over.
+    /// Switches the terminal to raw mode.
     ///
     /// # Errors
-    /// The standard input is no terminal.
+    /// The standard input is not a terminal.
     pub(super) fn open() -> io::Result<Self> {
         let before = termios::tcgetattr(io::stdin())?;
         let mut raw = before.clone();
@@ -84,7 +84,7 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Columns and rows.
+    /// Returns the number of columns and rows.
     #[allow(clippy::unused_self, reason = "of the terminal that is open")]
     pub(super) fn size(&self) -> Option<(usize, usize)> {
         let size = termios::tcgetwinsize(io::stdout()).ok()?;
@@ -92,14 +92,14 @@ impl Terminal {
         (width > 0 && height > 0).then_some((width, height))
     }
 
-    /// Whether it may be written to in colours: not with `NO_COLOR`, and not where `TERM` is `dumb`.
+    /// Whether colours may be used: not with `NO_COLOR`, and not if `TERM` is `dumb`.
     #[allow(clippy::unused_self, reason = "of the terminal that is open")]
     pub(super) fn has_colours(&self) -> bool {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         !is_set("NO_COLOR") && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
     }
 
-    /// Shows these lines and nothing else.
+    /// Draws these lines as the whole screen.
     pub(super) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
         let mut screen = String::from("\x1b[H");
         for (index, line) in lines.iter().enumerate() {
@@ -111,7 +111,7 @@ impl Terminal {
         self.write(&screen)
     }
 
-    /// The next key; may be dropped and called again.
+    /// Returns the next key; may be dropped and called again.
     pub(super) async fn key(&mut self) -> Key {
         self.keys.recv().await.unwrap_or(Key::Quit)
     }

@@ -18,7 +18,7 @@ use super::terminal::{Key, SIZE, Style, Terminal};
 use crate::inspect::{By, Kind};
 use crate::logging::text::one_line;
 
-/// Columns before a name.
+/// Number of columns before a name.
 const BEFORE_NAME: usize = 26;
 
 /// The arguments of `hotset top`.
@@ -46,7 +46,7 @@ pub(super) struct TopArguments {
     server: Server,
 }
 
-/// The list that is asked for.
+/// The requested list.
 #[derive(Debug, Clone, Copy)]
 struct Choice {
     of: Kind,
@@ -148,7 +148,7 @@ fn next<T: Copy>(all: &[T], index: usize) -> T {
     all[(index + 1) % all.len()]
 }
 
-/// The list, and what its numbers are worth.
+/// Returns the list as lines, with the accuracy of its numbers.
 fn lines(top: &Value, style: Style) -> Vec<String> {
     let text = |name: &str| one_line(top[name].as_str().unwrap_or_default()).into_owned();
     let number = |of: &Value| of.as_f64().unwrap_or_default();
@@ -183,12 +183,12 @@ fn lines(top: &Value, style: Style) -> Vec<String> {
     lines
 }
 
-/// `0.03`, `4.2`, `950`, `12.3K`.
+/// Formats a number, such as `0.03`, `4.2`, `950`, `12.3K`.
 fn small(value: f64) -> String {
     if value > 0.0 && value < 1.0 { format!("{value:.2}") } else { count(value) }
 }
 
-/// A name that fits: of a longer one both ends.
+/// Shortens a name to fit: of a longer one both ends are kept.
 fn shortened(name: &str, width: usize) -> String {
     let length = name.chars().count();
     if length <= width {
@@ -200,7 +200,7 @@ fn shortened(name: &str, width: usize) -> String {
     begin.chain(['…']).chain(name.chars().skip(length - tail)).collect()
 }
 
-/// The last line of the screen.
+/// Returns the last line of the screen.
 fn keys(choice: Choice, paused: bool, problem: Option<&str>, style: Style) -> String {
     let line = match problem {
         Some(problem) => one_line(problem).into_owned(),

@@ -20,7 +20,7 @@ use crate::s3::S3Url;
 
 /// Interval between progress requests.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long the server may fail to answer before the job counts as lost.
+/// Time without a response from the server after which the job counts as lost.
 const LOST: Duration = Duration::from_secs(30);
 /// Maximum number of listed keys in one request.
 const TOGETHER: usize = 5000;
@@ -107,7 +107,7 @@ fn ending_of(job: &Value) -> Ending {
 }
 
 impl WarmArguments {
-    /// The bodies of the requests.
+    /// Returns the bodies of the requests.
     fn jobs(&self) -> Result<Vec<Value>, String> {
         let mut options = Map::new();
         let lists = [("include", &self.include), ("exclude", &self.exclude)];
@@ -163,7 +163,7 @@ fn read_list(file: &PathBuf) -> Result<Vec<String>, String> {
     if keys.is_empty() { Err("--keys: the list is empty".to_owned()) } else { Ok(keys) }
 }
 
-/// Begins a job and follows it to its end.
+/// Starts a job and follows it to its end.
 async fn warm(admin: &Admin, job: &Value) -> Result<Value, AskError> {
     let begun = admin.ask(Method::POST, "/api/v1/warm", Some(job)).await?;
     let path = format!("/api/v1/warm/{}", begun["id"].as_str().unwrap_or_default());
@@ -197,7 +197,7 @@ async fn follow(admin: &Admin, path: &str, bar: &Bar) -> Result<Value, AskError>
     }
 }
 
-/// On standard error, and only where that is a terminal.
+/// A progress bar on standard error, only if that is a terminal.
 struct Bar(ProgressBar);
 
 impl Bar {
@@ -247,7 +247,7 @@ fn report(job: &Value, as_json: bool) {
     let _ = writeln!(out, "{}", summary(job));
 }
 
-/// One line.
+/// Formats the result as one line.
 fn summary(job: &Value) -> String {
     let numbers = |of: &str| -> BTreeMap<String, u64> {
         let pairs = job[of].as_object().into_iter().flatten();

@@ -1,7 +1,7 @@
-//! Differences between two configurations, and when each takes effect: at once, or at the next start.
+//! Differences between two configurations, and the time at which each takes effect: at once, or at the next start.
 //!
-//! [`EFFECTS`] is the one table of that; a test holds it against the schema. [`Loaded::change_to`] makes the
-//! configuration that a running server can apply: the new one, with the keys that need a restart as they are in force.
+//! [`EFFECTS`] is the only table of effects; a test compares it with the schema. [`Loaded::change_to`] computes the
+//! configuration that a running server can apply: the new one, with the keys that need a restart unchanged.
 
 use std::fmt;
 
@@ -13,13 +13,13 @@ use super::load::is_within;
 use super::{Config, ConfigError, Sources};
 use crate::yaml::{self, Key, Node, Value};
 
-/// When a changed key takes effect.
+/// Time at which a changed key takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
-    /// At a reload.
+    /// On reload.
     Live,
-    /// At the next start.
+    /// On restart.
     Restart,
 }
 
@@ -83,7 +83,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("warm", Live),
 ];
 
-/// Returns when a change of `key` (`rules[0].match`, or `rules[].match`) takes effect.
+/// Returns the effect of a change of `key` (`rules[0].match`, or `rules[].match`).
 pub(super) fn effect_of(key: &str) -> Effect {
     let key = without_indices(key);
     let matching = EFFECTS.iter().filter(|(name, _)| is_within(&key, name));
@@ -91,7 +91,7 @@ pub(super) fn effect_of(key: &str) -> Effect {
     matching.max_by_key(|(name, _)| name.len()).map_or(Restart, |(_, effect)| *effect)
 }
 
-/// `listen[].tls.cert` of `listen[2].tls.cert`.
+/// Replaces indices in a key: `listen[].tls.cert` for `listen[2].tls.cert`.
 fn without_indices(key: &str) -> String {
     let mut parts = key.split('[');
     let mut name = parts.next().unwrap_or_default().to_owned();
@@ -102,7 +102,7 @@ fn without_indices(key: &str) -> String {
     name
 }
 
-/// Whether all keys below `path` have the effect that it has.
+/// Whether all keys below `path` have the same effect.
 fn is_uniform(path: &str) -> bool {
     !EFFECTS.iter().any(|(name, _)| name.len() > path.len() && is_within(name, path))
 }
@@ -110,17 +110,17 @@ fn is_uniform(path: &str) -> bool {
 /// A key whose value differs between two configurations.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
-    /// `limits.requests`, `rules[0].freshness.ttl`.
+    /// The key, such as `limits.requests` or `rules[0].freshness.ttl`.
     pub key: String,
-    /// Value in force; null if the key is not there. Secrets are `***`.
+    /// Value in force; null if the key is absent. Secrets are `***`.
     pub old: Json,
-    /// Value after the change; null if the key is not there any more.
+    /// New value; null if the key is removed.
     pub new: Json,
     pub effect: Effect,
 }
 
 impl fmt::Display for Change {
-    /// `limits.requests: 20000 -> 100 (live)`.
+    /// Formats the change, such as `limits.requests: 20000 -> 100 (live)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, old, new, effect } = self;
         let effect = match effect {
@@ -135,32 +135,32 @@ fn shown(value: &Json) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A configuration that was read and checked, with the places of its keys.
+/// A configuration that was read and validated, with the sources of its keys.
 #[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
     pub sources: Sources,
 }
 
-/// The step from the configuration in force to another one.
+/// The change from the configuration in force to another one.
 #[derive(Debug)]
 pub struct Step {
-    /// The configuration in force after it: the new one, but for keys that need a restart.
+    /// The configuration in force afterwards: the new one, except for keys that need a restart.
     pub next: Loaded,
     /// Keys that differ, in the order of the reference.
     pub changes: Vec<Change>,
 }
 
 impl Loaded {
-    /// Digest of the text of its file; `None`: there was no file.
+    /// Returns the digest of the file's text; `None`: there was no file.
     pub fn digest(&self) -> Option<u64> {
         self.sources.digest()
     }
 
-    /// The step from this configuration, which is in force, to `new`.
+    /// Computes the step from this configuration, which is in force, to `new`.
     ///
     /// # Errors
-    /// What of `new` can be applied without a restart is not a valid configuration.
+    /// The part of `new` that applies without a restart is not a valid configuration.
     pub fn change_to(&self, new: Self) -> Result<Step, ConfigError> {
         if self.sources.file_sets_keys() && !new.sources.file_sets_keys() {
             let why = "sets no key any more, as a file that is being written: it is not applied";
@@ -187,7 +187,7 @@ impl Loaded {
         Ok(Step { next: Self { config, sources }, changes })
     }
 
-    /// Keys whose values differ from those of `new`.
+    /// Returns the keys whose values differ from those of `new`.
     fn differences(&self, new: &Self) -> Vec<Change> {
         let is_same = |key: &str, old: &Json, now: &Json| {
             let secret = |tree: &Node| tree.find(key).map(|node| node.value.clone());
@@ -202,13 +202,13 @@ impl Loaded {
 pub type KeyValue = (String, Json);
 
 impl Config {
-    /// Keys whose values differ from those of `other`.
+    /// Returns the keys whose values differ from those of `other`.
     pub fn keys_that_differ(&self, other: &Self) -> Vec<String> {
         let changes = differences(&self.values(), &other.values(), |_, old, new| old == new);
         changes.into_iter().map(|change| change.key).collect()
     }
 
-    /// Takes the values of keys that the start filled in from `started`.
+    /// Copies the values of keys that were derived at the start from `started`.
     pub fn keep_derived(&mut self, started: &Self, derived: &[String]) {
         for key in derived {
             match key.as_str() {
@@ -221,7 +221,7 @@ impl Config {
         }
     }
 
-    /// Every key and its value, passwords in URLs included: they are compared, and not shown.
+    /// Returns every key and its value, passwords in URLs included: they are compared, and not shown.
     fn values(&self) -> Vec<KeyValue> {
         let mut values = Vec::new();
         let push = &mut |key: String, value: &Json, _| values.push((key, value.clone()));
@@ -230,7 +230,7 @@ impl Config {
     }
 }
 
-/// Keys whose values differ, secrets hidden; `is_same` compares the values of a key that both have.
+/// Returns the keys whose values differ, secrets hidden; `is_same` compares the values of a key that both have.
 pub fn differences(
     old: &[KeyValue],
     new: &[KeyValue],
@@ -268,7 +268,7 @@ fn yaml_map() -> Node {
     Node::new(Value::Map(Vec::new()))
 }
 
-/// `new`, with what needs a restart as `running` has it. `None`: the key is not written.
+/// Returns `new`, with keys that need a restart taken from `running`. `None`: the key is not written.
 fn keep(running: Option<&Node>, new: Option<&Node>, path: &str, defaults: &Json) -> Option<Node> {
     let whole = || match effect_of(path) {
         Live => new.cloned(),

@@ -1,7 +1,7 @@
-//! Checks of values and between keys that types cannot express.
+//! Checks of values and of relations between keys that types cannot express.
 //!
-//! Everything that would otherwise fail at start, or later and worse, is refused here with the
-//! key's name. The first thing found is reported. Nothing is opened, resolved or bound.
+//! Errors that would otherwise occur at start, or later and worse, are reported here with the key's name. The first one
+//! found is reported. Nothing is opened, resolved or bound.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -19,18 +19,18 @@ use crate::glob::Text;
 use crate::proxy::config::{LimitsConfig, ListenConfig};
 use crate::tracing::{self, config::TracingConfig};
 
-/// The longest path of a unix socket, `sun_path` of `sockaddr_un` without its closing zero.
+/// Maximum length of a unix socket's path, `sun_path` of `sockaddr_un` without its terminating zero.
 const SOCKET_PATH_MAX: usize = 107;
-/// The most spans that may wait; each takes about 1 KiB.
+/// Maximum spans in the queue; each takes about 1 KiB.
 const QUEUE_MAX: usize = 1_000_000;
-/// The longest that a list is kept.
+/// Maximum time for which a list is cached.
 const LISTS_MAX: HumanDuration = HumanDuration::secs(60);
 
 impl Config {
-    /// Checks what holds between keys; to be called after [`Config::load`].
+    /// Checks relations between keys; to be called after [`Config::load`].
     ///
     /// # Errors
-    /// Names the first key found wrong.
+    /// Names the first invalid key.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_addresses()?;
         admin::check_admin(&self.admin)?;
@@ -89,7 +89,7 @@ impl Config {
         }
     }
 
-    /// An endpoint that is our own listener would ask itself for every miss.
+    /// Refuses an endpoint that is our own listener: it would request every miss from itself.
     fn check_loop(&self, listeners: &[SocketAddr]) -> Result<(), ConfigError> {
         check_loop("origin", &self.origin.endpoint, listeners)?;
         self.origins.iter().try_for_each(|(name, origin)| {
@@ -154,7 +154,7 @@ fn check_socket_path(key: &str, path: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// R24: a listed domain is a DNS name; an IP address is path style and cannot be one.
+/// Checks the listed domains (R24): each is a DNS name; an IP address is path style and cannot be one.
 fn check_domains(index: usize, listen: &ListenConfig) -> Result<(), ConfigError> {
     for (item, domain) in listen.domains.iter().enumerate() {
         let is_label = |label: &str| {
@@ -293,7 +293,7 @@ fn check_limits(limits: &LimitsConfig, mode: AuthMode) -> Result<(), ConfigError
     Ok(())
 }
 
-/// A list hides whatever is written past us for as long as it is kept.
+/// Checks the caching of lists, which hides writes that bypass hotset for as long as a list is cached.
 fn check_lists(index: usize, rule: &RuleConfig) -> Result<(), ConfigError> {
     let Some(lists) = rule.lists else { return Ok(()) };
     let key = format!("rules[{index}].lists");
@@ -365,7 +365,8 @@ fn check_stale(index: usize, rule: &RuleConfig) -> Result<(), ConfigError> {
     }
 }
 
-/// Trust needs somebody to bring events, and must not make what is known live shorter than without it.
+/// Checks rules that trust events: these need a receiver, and must not shorten freshness compared with untrusted
+/// events.
 fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), ConfigError> {
     greater_than_zero("events.max_lag", config.max_lag)?;
     for (index, canary) in config.canaries.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The configuration in force, key by key, for those who ask a running server.
+//! The effective configuration, key by key, for clients of a running server.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,16 +8,16 @@ use super::Config;
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Setting {
-    /// `cache.memory`, `rules[0].match`.
+    /// The key, such as `cache.memory` or `rules[0].match`.
     pub key: String,
-    /// Secrets are `***`.
+    /// The value; secrets are `***`.
     pub value: Value,
-    /// Whether the value is the one that holds when the key is not set.
+    /// Whether the value is the default.
     pub is_default: bool,
 }
 
 impl Config {
-    /// Every key in the order of the reference file, without secrets.
+    /// Returns every key in the order of the reference file, without secrets.
     pub fn effective(&self) -> Vec<Setting> {
         let (values, defaults) = (to_json(self), to_json(&Self::default()));
         let mut settings = Vec::new();
@@ -57,7 +57,7 @@ pub(super) fn flatten(
     }
 }
 
-/// URLs may hold a user and a password: `nats://user:password@host`.
+/// Removes the password from a URL: `nats://user:password@host`.
 pub(super) fn without_password(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(hide_user_info(text)),

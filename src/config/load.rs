@@ -1,8 +1,8 @@
 //! Reading a configuration: the file, then environment variables over it.
 //!
-//! Overrides are set in the YAML tree, one at a time, and the whole is read again after each: so an
-//! error names the variable that caused it, and the same readers judge files and variables.
-//! Nothing here knows what a key means.
+//! Overrides are set in the YAML tree, one at a time, and the whole is parsed again after each: so an error names the
+//! variable that caused it, and files and variables have the same parsers. This module is independent of the meaning of
+//! keys.
 
 use std::path::{Path, PathBuf};
 
@@ -12,24 +12,24 @@ use super::{Config, ConfigError, Loaded};
 use crate::yaml::{self, Key, Node, Value};
 
 const PREFIX: &str = "HOTSET_";
-/// Environment variables with our prefix that images and their tools set, and that are not keys.
+/// Environment variables with our prefix that are set by images and their tools, and are not keys.
 const NOT_KEYS: [&str; 6] = ["VERSION", "REVISION", "HOME", "USER", "UID", "GID"];
 
-/// Where the keys of a configuration were written.
+/// Sources of the keys of a configuration.
 #[derive(Debug)]
 pub struct Sources {
     file: Option<(PathBuf, Node)>,
-    /// The variables that set keys, in the order in which they were applied.
+    /// Variables that set keys, in the order of their application.
     overrides: Vec<Override>,
     /// All keys that are set, by the file or by a variable.
     tree: Node,
-    /// Of the file's text.
+    /// Digest of the file's text.
     digest: Option<u64>,
 }
 
 impl Sources {
-    /// `error` with the variable or the file that its key was written in, and the place in that file. The error of a
-    /// key that nobody wrote names the file only.
+    /// Adds to `error` the variable or the file that sets its key, and the place in that file. The error of a key that
+    /// is not set names the file only.
     pub fn locate(&self, error: ConfigError) -> ConfigError {
         let key = error.key().unwrap_or_default();
         let mut overrides = self.overrides.iter().rev();
@@ -41,13 +41,13 @@ impl Sources {
         error.in_source(path.display()).at_place(place)
     }
 
-    /// Of a tree that no file holds.
+    /// Creates the sources of a tree without a file.
     #[cfg(test)]
     pub(super) fn of(tree: Node) -> Self {
         Self { file: None, overrides: Vec::new(), tree, digest: None }
     }
 
-    /// Digest of the text of the file; `None`: there was no file.
+    /// Returns the digest of the file's text; `None`: there was no file.
     pub(super) fn digest(&self) -> Option<u64> {
         self.digest
     }
@@ -58,19 +58,19 @@ impl Sources {
         matches!(keys, Some(Value::Map(entries)) if !entries.is_empty())
     }
 
-    /// All keys that are set.
+    /// Returns all keys that are set.
     pub(super) fn tree(&self) -> &Node {
         &self.tree
     }
 
-    /// The same places, with other keys set.
+    /// Returns the same sources with another tree of keys.
     #[must_use]
     pub(super) fn with_tree(self, tree: Node) -> Self {
         Self { tree, ..self }
     }
 }
 
-/// The place that a configuration is read from, again and again: a file, and the environment of the start over it.
+/// The source of a configuration, for repeated reading: a file, and the environment at the start applied to it.
 #[derive(Debug, Clone)]
 pub struct ConfigSource {
     path: Option<PathBuf>,
@@ -78,7 +78,7 @@ pub struct ConfigSource {
 }
 
 impl ConfigSource {
-    /// `path`: `None`: no file.
+    /// Creates a source; `path`: `None`: no file.
     pub fn new(path: Option<PathBuf>) -> Self {
         // Lossy: a variable of ours that is no text is then refused, and others do not matter.
         let environment = std::env::vars_os().map(|(name, value)| {
@@ -93,12 +93,12 @@ impl ConfigSource {
         self.path.as_deref()
     }
 
-    /// Digest of the file as it is now; `None`: there is none, or it cannot be read. Blocks.
+    /// Returns the digest of the current file; `None`: there is none, or it cannot be read. Blocks.
     pub fn digest(&self) -> Option<u64> {
         std::fs::read(self.path()?).ok().map(|text| XxHash3_64::oneshot(&text))
     }
 
-    /// Reads and checks the configuration. Blocks.
+    /// Reads and validates the configuration. Blocks.
     ///
     /// # Errors
     /// As [`Config::load`] and [`Config::check`], with the place of the key.
@@ -121,7 +121,7 @@ impl Config {
     /// the first listener. Values are YAML, so a list is `[a, b]`. [`Config::check`] comes after.
     ///
     /// # Errors
-    /// When the file cannot be read, or a key or a value is not one that is known.
+    /// The file cannot be read, or a key or value is unknown.
     pub fn load(
         path: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
@@ -129,7 +129,7 @@ impl Config {
         Self::load_with_sources(path, env).map(|(config, _)| config)
     }
 
-    /// As [`Config::load`], and says where keys were written: for the errors of [`Config::check`].
+    /// As [`Config::load`], with the sources of keys, for the errors of [`Config::check`].
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -151,7 +151,7 @@ impl Config {
     }
 }
 
-/// A map without keys.
+/// Returns a map without keys.
 fn empty() -> Node {
     Node::new(Value::Map(Vec::new()))
 }
@@ -170,7 +170,7 @@ fn read_file(path: &Path) -> Result<(Config, Node, Option<u64>), ConfigError> {
     }
 }
 
-/// A step on the way to a key; the order puts item 2 of a list before item 10.
+/// A step of the path to a key; the order puts item 2 of a list before item 10.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     Item(usize),
@@ -187,7 +187,7 @@ impl Step {
     }
 }
 
-/// One environment variable of ours.
+/// One `HOTSET_` environment variable.
 #[derive(Debug)]
 struct Override {
     variable: String,
@@ -205,7 +205,7 @@ impl Override {
         Some(Self { variable, path, value })
     }
 
-    /// The tree with this variable set, and what it means.
+    /// Returns the tree with this variable applied, and its configuration.
     fn apply(&self, tree: &Node) -> Result<(Config, Node), ConfigError> {
         let text = Node::text(&*self.value);
         let Ok(value) = yaml::parse(&self.value) else {
@@ -236,8 +236,8 @@ impl Override {
     }
 }
 
-/// Sets one place of the tree. A list that the file leaves out begins as its default, so that
-/// `HOTSET_LISTEN__0__ADDRESS` changes the default listener instead of naming item 0 of nothing.
+/// Sets one place of the tree. A list that the file omits starts as its default, so that `HOTSET_LISTEN__0__ADDRESS`
+/// changes the default listener instead of an item of an empty list.
 fn set_at(
     node: &mut Node,
     default: Option<&Node>,
@@ -282,8 +282,8 @@ fn set_at(
     }
 }
 
-/// Whether a variable (without the prefix) is one that Kubernetes sets in every pod for a Service
-/// whose name begins with `hotset`: `HOTSET_PORT`, `HOTSET_SERVICE_HOST`, `HOTSET_PORT_9000_TCP`.
+/// Whether a variable (without the prefix) is one that Kubernetes sets in every pod for a Service whose name begins
+/// with `hotset`: `HOTSET_PORT`, `HOTSET_SERVICE_HOST`, `HOTSET_PORT_9000_TCP`.
 fn is_service_link(name: &str) -> bool {
     let ends = ["PORT", "SERVICE_HOST", "SERVICE_PORT"].iter().any(|end| {
         name.strip_suffix(end).is_some_and(|left| left.is_empty() || left.ends_with('_'))
@@ -297,7 +297,7 @@ fn is_service_link(name: &str) -> bool {
     ends || named_port || numbered
 }
 
-/// A reader's error as ours, without its place.
+/// Converts a parser's error, without its place.
 fn explain(error: &yaml::Error) -> ConfigError {
     match error.key() {
         Some(key) => ConfigError::at(key, error.problem()),

@@ -1,12 +1,11 @@
 //! The configuration: the modules' own `XConfig` put together under their keys.
 //!
-//! A file in YAML is read first, then environment variables override single keys
-//! ([`Config::load`]), then what must hold between keys is checked ([`Config::check`]). The
-//! invariant: what is wrong with a configuration is said in one line that names the key, before
-//! anything is opened or bound.
+//! A YAML file is read first, then environment variables override single keys ([`Config::load`]), then relations
+//! between keys are checked ([`Config::check`]). The invariant: an error in a configuration is reported in one line
+//! that names the key, before anything is opened or bound.
 //!
-//! Only `app`, `cli` and `main` import this module; the others see their own part and
-//! [`units`], which imports nothing of ours.
+//! Only `app`, `cli` and `main` import this module; the others see their own part and [`units`], which imports no other
+//! module of hotset.
 
 mod changes;
 mod check;
@@ -149,19 +148,19 @@ impl ConfigError {
         Self { source: None, place: None, key, problem }
     }
 
-    /// Of a failure that no key is to blame for.
+    /// Creates an error for a failure that no key has caused.
     pub fn because(failure: impl fmt::Display) -> Self {
         Self::new(failure)
     }
 
-    /// Says where the value was written: a file's name, or an environment variable's.
+    /// Adds the source of the value: the name of a file or of an environment variable.
     #[must_use]
     pub fn in_source(mut self, source: impl fmt::Display) -> Self {
         self.source = Some(source.to_string());
         self
     }
 
-    /// The same about another part of the configuration that has the keys of `from`.
+    /// Returns the same error for another part of the configuration with the keys of `from`.
     fn renamed(mut self, from: &str, to: &str) -> Self {
         let renamed = |text: &str| text.replace(&format!("{from}."), &format!("{to}."));
         self.key = self.key.as_deref().map(renamed);
@@ -169,14 +168,14 @@ impl ConfigError {
         self
     }
 
-    /// Says where in its file the value, or the key, begins.
+    /// Adds the place of the value, or of the key, in its file.
     #[must_use]
     fn at_place(mut self, place: Option<Place>) -> Self {
         self.place = place;
         self
     }
 
-    /// The key that is wrong, `rules[0].match`; `None` when the file as a whole is.
+    /// Returns the invalid key, such as `rules[0].match`; `None`: the file as a whole is invalid.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()

@@ -30,7 +30,7 @@ variables and `hotset check` work together; [`conf/hotset.yaml`](../../conf/hots
   of an object that is set.
 ";
 
-/// A key, as the page shows it.
+/// A key as shown in the page.
 struct Key {
     path: String,
     kind: String,
@@ -38,7 +38,7 @@ struct Key {
     text: String,
 }
 
-/// The page.
+/// Returns the page.
 fn page() -> String {
     let root = schema(true);
     let mut page = HEAD.to_owned();
@@ -70,7 +70,7 @@ fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
     schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::iter)
 }
 
-/// Lists the key at `path` and all below it.
+/// Collects the key at `path` and all below it.
 fn collect(path: &str, schema: &Value, default: Option<&Value>, keys: &mut Vec<Key>) {
     let text = schema.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
     keys.push(Key { path: path.to_owned(), kind: kind(schema), default: default.cloned(), text });
@@ -94,14 +94,14 @@ fn has_properties(schema: &Value) -> bool {
     properties(schema).next().is_some()
 }
 
-/// The object that an optional one is when it is set.
+/// Returns the object schema of an optional value.
 fn object_of(schema: &Value) -> &Value {
     let variants = schema.get("anyOf").and_then(Value::as_array);
     let object = variants.into_iter().flatten().find(|variant| has_properties(variant));
     object.unwrap_or(schema)
 }
 
-/// The type in words.
+/// Describes a type in words.
 fn kind(schema: &Value) -> String {
     let pattern = schema.get("pattern").and_then(Value::as_str).unwrap_or_default();
     let types: Vec<&str> = match schema.get("type") {
@@ -148,7 +148,7 @@ fn word(name: &str, items: Option<&String>) -> String {
     }
 }
 
-/// A value as YAML has it in one line.
+/// Formats a value as YAML in one line.
 fn shown(value: &Value) -> String {
     match value {
         // A secret is never shown.
@@ -178,7 +178,7 @@ fn the_reference_of_the_configuration_is_that_of_the_types() {
     crate::generated::assert_current(FILE, &page());
 }
 
-/// Keys of the reference with their defaults, `[]` left out.
+/// Returns the keys of the reference with their defaults, `[]` left out.
 fn keys() -> Vec<Key> {
     let root = schema(true);
     let mut keys = Vec::new();
@@ -188,7 +188,7 @@ fn keys() -> Vec<Key> {
     keys
 }
 
-/// Paths of all keys, such as `listen[].tls.cert`.
+/// Returns the paths of all keys, such as `listen[].tls.cert`.
 pub(super) fn paths() -> Vec<String> {
     keys().into_iter().map(|key| key.path).collect()
 }

@@ -19,14 +19,14 @@ use crate::config::units::SampleRate;
 use crate::logging::config::{AccessLog, AuditLog, LogOutput, MessageFormat};
 use crate::proxy::config::FileMode;
 
-/// The schema of a whole configuration file, with or without the default of each key.
+/// Returns the schema of a whole configuration file, with or without the default of each key.
 pub(super) fn schema(defaults: bool) -> Value {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
     let settings = settings.with_transform(ForUsers { defaults });
     settings.into_generator().into_root_schema_for::<Config>().to_value()
 }
 
-/// Fits descriptions, which are our doc comments, to those who write YAML.
+/// Adapts descriptions, which are doc comments, for users who write YAML.
 #[derive(Debug, Clone)]
 struct ForUsers {
     defaults: bool,
@@ -54,7 +54,7 @@ impl Transform for ForUsers {
     }
 }
 
-/// Without the names of rules, which are ours, and of Rust's items.
+/// Removes names of rules and of Rust items.
 fn for_users(text: &str) -> String {
     let mut text = text
         .replace("`None` (`null`)", "null")
@@ -68,7 +68,7 @@ fn for_users(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Implements [`JsonSchema`] for types that read their text by hand.
+/// Implements [`JsonSchema`] for types with hand-written parsers.
 macro_rules! by_hand {
     ($type:ty, $name:literal, $schema:tt) => {
         impl JsonSchema for $type {

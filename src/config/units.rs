@@ -1,10 +1,9 @@
 //! Units as types: a size in bytes, a span of time, and a string that is never printed.
 //!
-//! Every module's configuration is written in these, so that `512MiB` and `30s` mean the same
-//! everywhere and a number without a unit is never guessed at. Whatever [`fmt::Display`] writes,
-//! [`FromStr`] reads back to the same value.
+//! Every module's configuration uses these types, so that `512MiB` and `30s` mean the same everywhere, and a number
+//! without a unit is never guessed at. [`FromStr`] parses the output of [`fmt::Display`] to the same value.
 //!
-//! This module imports nothing of ours and is importable by all.
+//! This module imports no other module of hotset, and all may import it.
 
 mod sample_rate;
 
@@ -17,7 +16,7 @@ use std::time::Duration;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Why a text is not a value with a unit. Its display says what was expected.
+/// Reason for which a text is not a value with a unit. Its display names the expected format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUnit {
     /// Not a size in bytes.
@@ -100,25 +99,25 @@ const SIZE_UNITS: [(&str, u64); 11] = [
 ];
 
 impl ByteSize {
-    /// `n` times 1024 bytes.
+    /// Creates a size of `n` times 1024 bytes.
     #[must_use]
     pub const fn kib(n: u64) -> Self {
         Self(n << 10)
     }
 
-    /// `n` times 1024 * 1024 bytes.
+    /// Creates a size of `n` times 1024 * 1024 bytes.
     #[must_use]
     pub const fn mib(n: u64) -> Self {
         Self(n << 20)
     }
 
-    /// `n` times 1024 * 1024 * 1024 bytes.
+    /// Creates a size of `n` times 1024 * 1024 * 1024 bytes.
     #[must_use]
     pub const fn gib(n: u64) -> Self {
         Self(n << 30)
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         self.0
@@ -126,7 +125,7 @@ impl ByteSize {
 }
 
 impl fmt::Display for ByteSize {
-    /// The shortest exact form: `1GiB`, `1500MB`, `4095`.
+    /// Writes the shortest exact form: `1GiB`, `1500MB`, `4095`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let candidates = SIZE_UNITS
             .iter()
@@ -170,9 +169,9 @@ impl FromStr for ByteSize {
     }
 }
 
-/// A span of time, whole milliseconds: `30s`, `10ms`, `1h`, `2m30s`.
+/// A duration in whole milliseconds: `30s`, `10ms`, `1h`, `2m30s`.
 ///
-/// Maximum duration in text, a hundred years, so that adding it to a clock cannot overflow.
+/// The maximum in text is a hundred years, so that adding it to a clock cannot overflow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct HumanDuration(pub Duration);
 
@@ -182,25 +181,25 @@ const TIME_UNITS: [(&str, u64); 5] =
 const LONGEST_MILLIS: u64 = 36_525 * 86_400_000;
 
 impl HumanDuration {
-    /// `n` milliseconds.
+    /// Creates a duration of `n` milliseconds.
     #[must_use]
     pub const fn millis(n: u64) -> Self {
         Self(Duration::from_millis(n))
     }
 
-    /// `n` seconds.
+    /// Creates a duration of `n` seconds.
     #[must_use]
     pub const fn secs(n: u64) -> Self {
         Self(Duration::from_secs(n))
     }
 
-    /// The standard library's type.
+    /// Returns the standard library's type.
     #[must_use]
     pub const fn get(self) -> Duration {
         self.0
     }
 
-    /// Whether it is no time at all.
+    /// Whether the duration is zero.
     #[must_use]
     pub const fn is_zero(self) -> bool {
         self.0.is_zero()
@@ -278,7 +277,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself; the name makes its uses easy to review.
+    /// Returns the text itself; the name makes its uses easy to review.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -375,7 +374,7 @@ impl<'de> Deserialize<'de> for HumanDuration {
     }
 }
 
-/// Splits `12MiB` into `12` and `MiB`; `None` when it does not begin with a digit.
+/// Splits `12MiB` into `12` and `MiB`; `None` if it does not begin with a digit.
 fn split_number(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))

@@ -37,7 +37,7 @@ struct Document {
     /// Keys of the completed objects, and that of the open one.
     keys: Vec<ObjectKey>,
     objects: usize,
-    /// Which of [`OPTIONAL`] occurred in the open object, by index.
+    /// Whether each of [`OPTIONAL`] occurred in the open object, by index.
     seen: [bool; OPTIONAL.len()],
     has_quiet: bool,
 }

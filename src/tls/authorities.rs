@@ -1,4 +1,4 @@
-//! Certificate authorities: those of the system, or a file of them in PEM.
+//! Certificate authorities: those of the system, or of a PEM file.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
-/// The system's authorities, or those in a file; blocks.
+/// Loads the system's authorities, or those in a file; blocks.
 ///
 /// # Errors
 /// One line: there are none, or as [`authorities`].
@@ -27,7 +27,7 @@ pub fn trusted_authorities(file: Option<&Path>) -> Result<RootCertStore, String>
     Ok(roots)
 }
 
-/// TLS towards a server that shows a certificate of the system's authorities, or of those in a file; blocks.
+/// Creates a TLS connector that trusts the system's authorities, or those in a file; blocks.
 ///
 /// # Errors
 /// As [`trusted_authorities`].
@@ -41,10 +41,10 @@ pub fn connector(file: Option<&Path>) -> Result<TlsConnector, String> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// The authorities in a file; blocks.
+/// Loads the authorities in a file; blocks.
 ///
 /// # Errors
-/// One line that begins with the file: it cannot be read, is no PEM, or has no certificate of an authority in it.
+/// One line that begins with the file: it cannot be read, is not PEM, or contains no authority's certificate.
 pub fn authorities(file: &Path) -> Result<RootCertStore, String> {
     let wrong = |problem: String| format!("{}: {problem}", file.display());
     let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;

@@ -1,7 +1,7 @@
 //! Loading of certificates and client authorities, and selection of a certificate by server name.
 //!
-//! Everything that is wrong with a file is found when it is read, and says which file it is; what was read is
-//! complete, so that a handshake opens nothing.
+//! All errors in a file are found when it is loaded, and name the file. Loaded files are complete, so that a handshake
+//! opens nothing.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -47,7 +47,7 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// The contents of the files of a listener, to be compared and made use of.
+/// Contents of the files of a listener, for comparison and parsing.
 #[derive(PartialEq, Eq)]
 pub(super) struct Files {
     /// The first pair, then the others.
@@ -56,7 +56,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Reads them; blocks.
+    /// Reads the files; blocks.
     pub(super) fn read(config: &TlsConfig) -> Result<Self, TlsError> {
         let read = |key: &str, file: &Path| {
             std::fs::read(file).map_err(|error| TlsError::new(key, file, error))
@@ -73,7 +73,7 @@ impl Files {
     }
 }
 
-/// The keys of each pair in the configuration, and its files.
+/// Returns the keys of each certificate pair in the configuration, and its files.
 fn pairs_of(config: &TlsConfig) -> impl Iterator<Item = ((String, String), &Path, &Path)> {
     let first = (("cert".to_owned(), "key".to_owned()), &*config.cert, &*config.key);
     let others = config.certificates.iter().enumerate().map(|(index, pair)| {
@@ -86,11 +86,11 @@ fn pairs_of(config: &TlsConfig) -> impl Iterator<Item = ((String, String), &Path
 /// Loaded certificate files.
 pub(super) struct Loaded {
     pub config: Arc<ServerConfig>,
-    /// Certificates that are not valid now: the key, and why.
+    /// Certificates that are not valid now: the key, and the reason.
     pub invalid_now: Vec<TlsError>,
 }
 
-/// Makes of the files what handshakes need.
+/// Parses the files into a server configuration.
 pub(super) fn load(config: &TlsConfig, files: &Files, http_2: bool) -> Result<Loaded, TlsError> {
     let provider = Arc::new(default_provider());
     let (mut invalid_now, mut expiries) = (Vec::new(), Vec::new());
@@ -180,11 +180,11 @@ fn certificates(
 
 /// Parsed fields of a certificate.
 pub(super) struct About {
-    /// Host names, in lower case; `*.` in front of one stands for one label.
+    /// Host names, in lower case; a leading `*.` stands for one label.
     hosts: Vec<String>,
-    /// All subject alternative names that are text.
+    /// All textual subject alternative names.
     pub names: Vec<AlternativeName>,
-    /// Seconds since 1970.
+    /// Start of validity, in seconds since 1970.
     not_before: i64,
     not_after: i64,
 }
@@ -217,7 +217,7 @@ impl About {
         Some(about)
     }
 
-    /// Why it is not valid at this time.
+    /// Returns the reason for which the certificate is not valid now.
     pub(super) fn invalid_now(&self) -> Option<&'static str> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
@@ -232,13 +232,13 @@ impl About {
 /// Selection of a certificate by server name (SNI).
 #[derive(Debug)]
 struct ByName {
-    /// By host, or by what follows the first label of a wildcard, from its dot on.
+    /// Certificates by host name, or by the part of a wildcard name from its first dot on.
     names: HashMap<String, Arc<CertifiedKey>>,
     fallback: Option<Arc<CertifiedKey>>,
 }
 
 impl ByName {
-    /// The first one for a name stays.
+    /// Adds a certificate; the first one for a name stays.
     fn add(&mut self, about: About, certified: Arc<CertifiedKey>) {
         for host in about.hosts {
             let name = host.strip_prefix('*').map_or(host.clone(), str::to_owned);

@@ -1,7 +1,7 @@
-//! TLS of one listener: handshakes, and reloading of files that change.
+//! TLS of one listener: handshakes, and reloading of changed files.
 //!
-//! The invariant: there is always a whole configuration. New files take its place only when all of them are right and
-//! fit together; a handshake uses the one that was there when it began, and connections keep theirs.
+//! The invariant: there is always a complete configuration. New files replace it only when all of them are valid and
+//! consistent; a handshake uses the configuration at its start, and connections keep theirs.
 
 mod authorities;
 mod certificates;
@@ -27,7 +27,7 @@ pub use self::authorities::{authorities, connector, trusted_authorities};
 pub use self::certificates::TlsError;
 pub use self::own_server::{connector_to_any, connector_to_own};
 
-/// Plain text that waits to be sent as records: what a socket takes at once, and no more.
+/// Maximum plain text waiting to be sent as records: as much as a socket accepts at once.
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// TLS of one listener.
@@ -38,7 +38,7 @@ pub struct Tls {
     seen: Mutex<Seen>,
 }
 
-/// A configuration whose files were read and fit together, ready to be put into force.
+/// A loaded and validated configuration, ready to be put in force.
 pub struct NewTls {
     config: Arc<TlsConfig>,
     files: Arc<Files>,
@@ -49,18 +49,18 @@ pub struct NewTls {
 #[derive(Clone)]
 struct Seen {
     config: Arc<TlsConfig>,
-    /// Those in use.
+    /// Files in use.
     files: Arc<Files>,
-    /// Why those that are there now are not.
+    /// Error of the current files, if they were refused.
     refused: Option<TlsError>,
 }
 
 impl Tls {
-    /// Reads the files; blocks. `listener` is the key that it is configured under, for logs; whether `http_2` is
-    /// spoken there is offered to clients (RFC 7301).
+    /// Loads the files; blocks. `listener` is its key in the configuration, for logs; `http_2`: whether HTTP/2 is
+    /// offered to clients (RFC 7301).
     ///
     /// # Errors
-    /// [`TlsError`]: the key and the file that are wrong, in one line.
+    /// [`TlsError`]: the key and the file with the error, in one line.
     pub fn load(
         config: &TlsConfig,
         listener: &'static str,
@@ -80,7 +80,7 @@ impl Tls {
         }))
     }
 
-    /// Reads the files of another configuration for this listener; blocks.
+    /// Loads the files of another configuration for this listener; blocks.
     ///
     /// # Errors
     /// As [`Tls::load`].
@@ -90,7 +90,7 @@ impl Tls {
         Ok(NewTls { config: Arc::new(config.clone()), files: Arc::new(files), loaded })
     }
 
-    /// Shakes hands by another configuration from now on; connections keep theirs.
+    /// Puts another configuration in force for new handshakes; connections keep theirs.
     pub fn replace(&self, new: NewTls) {
         let NewTls { config, files, loaded } = new;
         let mut seen = self.seen.lock();
@@ -98,19 +98,19 @@ impl Tls {
         *seen = Seen { config, files, refused: None };
     }
 
-    /// Says what is wrong with the files, or with the time in which their certificates are valid; blocks.
+    /// Validates the files, including the validity period of certificates; blocks.
     ///
     /// # Errors
-    /// [`TlsError`]: the first thing that is wrong.
+    /// [`TlsError`]: the first error.
     pub fn check(config: &TlsConfig) -> Result<(), TlsError> {
         let loaded = load(config, &Files::read(config)?, false)?;
         loaded.invalid_now.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Shakes hands with a client. The caller bounds the time.
+    /// Performs the handshake with a client. The caller sets the timeout.
     ///
     /// # Errors
-    /// As the socket says; `InvalidData` when the client is none for us.
+    /// The socket's error; `InvalidData` if the client is rejected.
     pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         socket: S,
@@ -121,7 +121,7 @@ impl Tls {
         handshake.await.map(Box::new)
     }
 
-    /// Looks at the files again and again, for as long as it is polled.
+    /// Checks the files for changes periodically, for as long as it is polled.
     pub async fn watch(self: Arc<Self>) {
         loop {
             let every = self.seen.lock().config.reload.0;
@@ -134,7 +134,7 @@ impl Tls {
         }
     }
 
-    /// Takes what is new and right; says once what is new and wrong.
+    /// Adopts changed files if they are valid; otherwise logs the error once.
     fn reload(&self) {
         let before = self.seen.lock().clone();
         let new = self.read_new(&before).or_else(|error| {
@@ -182,27 +182,27 @@ impl Tls {
     }
 }
 
-/// The certificate that a client showed and that its authority vouches for.
+/// A client certificate that was verified against its authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// Of the whole certificate in DER: its fingerprint.
+    /// Fingerprint: SHA-256 of the whole certificate in DER.
     pub sha256: [u8; 32],
-    /// Its subject alternative names that are text.
+    /// Textual subject alternative names.
     pub names: Vec<AlternativeName>,
 }
 
-/// A subject alternative name, as it stands in a certificate (RFC 5280, section 4.2.1.6). The kinds are apart: any
-/// text may stand in each.
+/// A subject alternative name, as in the certificate (RFC 5280, section 4.2.1.6). The kinds are kept apart, since each
+/// may contain any text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AlternativeName {
     Dns(String),
-    /// Such as a SPIFFE id.
+    /// A URI, such as a SPIFFE id.
     Uri(String),
     Email(String),
 }
 
 impl ClientCertificate {
-    /// The fingerprint as `openssl x509 -fingerprint -sha256` has it, without colons and in lower case.
+    /// Returns the fingerprint as `openssl x509 -fingerprint -sha256` prints it, but without colons and in lower case.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut digits = String::with_capacity(64);
@@ -212,10 +212,10 @@ impl ClientCertificate {
         digits
     }
 
-    /// The certificate behind a connection; `None`: the client showed none.
+    /// Returns the client certificate of a connection; `None`: the client sent none.
     ///
     /// # Errors
-    /// The certificate is not valid any more: a resumed session may be older than its end.
+    /// The certificate has expired: a resumed session may outlast it.
     pub fn of<S>(stream: &TlsStream<S>) -> io::Result<Option<Self>> {
         let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() else {
             return Ok(None);
@@ -234,7 +234,7 @@ fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
-/// Whether HTTP/2 was agreed upon (RFC 7301).
+/// Whether HTTP/2 was negotiated (RFC 7301).
 #[must_use]
 pub fn chose_http_2<S>(stream: &TlsStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")

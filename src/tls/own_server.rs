@@ -1,7 +1,7 @@
-//! TLS towards the server of the same configuration, whose certificate is at hand as a file.
+//! TLS to the server with the same configuration, whose certificate is available as a file.
 //!
-//! Names and authorities do not matter: the subcommands reach the server by its address, and its certificate may be
-//! signed by nobody that this machine knows.
+//! Names and authorities are not checked: the subcommands reach the server by its address, and this machine may not
+//! know the issuer of its certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use tokio_rustls::TlsConnector;
 
 use super::config::TlsConfig;
 
-/// TLS towards a server that has one of the certificates of `config`; blocks.
+/// Creates a connector to a server with one of the certificates of `config`; blocks.
 ///
 /// # Errors
-/// One line that begins with the file which cannot be read.
+/// One line that begins with the unreadable file.
 pub fn connector_to_own(config: &TlsConfig) -> Result<TlsConnector, String> {
     let files = config.certificates.iter().map(|pair| &pair.cert);
     let files = std::iter::once(&config.cert).chain(files);
@@ -27,7 +27,7 @@ pub fn connector_to_own(config: &TlsConfig) -> Result<TlsConnector, String> {
     Ok(connector(Some(certificates)))
 }
 
-/// TLS towards whoever answers: for who sends no secret and believes no more than a status.
+/// Creates a connector that accepts any certificate: for callers that send no secret and only read a status.
 #[must_use]
 pub fn connector_to_any() -> TlsConnector {
     connector(None)
@@ -53,7 +53,7 @@ fn first_certificate(file: &Path) -> Result<CertificateDer<'static>, String> {
 
 #[derive(Debug)]
 struct Verifier {
-    /// `None`: any is taken.
+    /// Accepted certificates; `None`: any.
     certificates: Option<Vec<CertificateDer<'static>>>,
     provider: Arc<CryptoProvider>,
 }

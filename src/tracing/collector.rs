@@ -1,4 +1,4 @@
-//! Requests to the collector, over one connection that is kept.
+//! Requests to the collector, over one persistent connection.
 
 use std::io;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use tokio_rustls::TlsConnector;
 use super::config::TracingConfig;
 use crate::tls::trusted_authorities;
 
-/// Where spans go unless the endpoint has a path.
+/// Path for spans, unless the endpoint has one.
 const PATH: &str = "/v1/traces";
-/// The longest answer that is read; it says which spans were refused.
+/// Maximum bytes of a response that are read; it may list refused spans.
 const LONGEST: usize = 64 * 1024;
 
 /// The address of a collector.
@@ -73,11 +73,11 @@ impl Drop for Connection {
     }
 }
 
-/// Why a batch was not taken.
+/// Error of a batch that was not accepted.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub why: String,
-    /// The same batch may be taken later.
+    /// Whether the same batch may be accepted later.
     pub is_passing: bool,
 }
 
@@ -87,10 +87,10 @@ impl Refused {
     }
 }
 
-/// Checks the address and the headers of a collector.
+/// Validates the address and the headers of a collector.
 ///
 /// # Errors
-/// The key below `tracing`, and what is wrong.
+/// The key below `tracing`, and the problem.
 pub(super) fn check(config: &TracingConfig) -> Result<(), (String, String)> {
     if let Some(endpoint) = &config.endpoint
         && Address::parse(endpoint).is_none()
@@ -114,10 +114,10 @@ fn headers(config: &TracingConfig) -> Result<HeaderMap, (String, String)> {
 }
 
 impl Collector {
-    /// Reads the authorities; blocks.
+    /// Loads the trusted authorities; blocks.
     ///
     /// # Errors
-    /// The key below `tracing`, and what is wrong.
+    /// The key below `tracing`, and the problem.
     pub(super) fn new(endpoint: &str, config: &TracingConfig) -> Result<Self, (String, String)> {
         check(config)?;
         let address = Address::parse(endpoint)

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::metrics::attribution::SpanContext;
 
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// The flag of a trace that its sender records.
+/// Flag of a trace that its sender records.
 const SAMPLED: u8 = 1;
 
 /// The sender's span, and whether it is recorded.
@@ -16,7 +16,7 @@ pub(super) struct Parent {
 }
 
 impl Parent {
-    /// The sender's span; `None`: there is none, there are several, or what is there is malformed.
+    /// Parses the sender's span; `None`: there is none, there are several, or it is malformed.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         let (value, more) = (values.next()?, values.next());
@@ -35,13 +35,13 @@ impl Parent {
     }
 }
 
-/// The header for requests that are made for a recorded span.
+/// Returns the header for requests made within a recorded span.
 pub(super) fn header(of: SpanContext) -> HeaderValue {
     let text = format!("00-{:032x}-{:016x}-{SAMPLED:02x}", of.trace, of.span);
     HeaderValue::try_from(text).expect("digits and dashes are legal")
 }
 
-/// A number of so many digits in lower case.
+/// Parses a number with exactly `count` hex digits in lower case.
 fn number(digits: &[u8], count: usize) -> Option<u128> {
     let is_legal = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if digits.len() != count || !digits.iter().all(is_legal) {

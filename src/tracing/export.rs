@@ -1,4 +1,4 @@
-//! The task that sends spans: in batches, by size and time.
+//! The task that sends spans, in batches by size and time.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use super::span::Span;
 use crate::metrics::tracing::{self as metrics, Outcome};
 use crate::pacing::RateLimit;
 
-/// Before a batch is sent again, once, that may be taken then.
+/// Pause before the only retry of a batch.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Between two warnings.
+/// Minimum time between two warnings.
 const EVERY: Duration = Duration::from_mins(1);
 
 /// Sends spans to a collector.
@@ -26,7 +26,7 @@ pub(super) struct Exporter {
     batch: usize,
     interval: Duration,
     warnings: RateLimit,
-    /// Since the last warning.
+    /// Failures since the last warning.
     failed: u64,
 }
 
@@ -42,7 +42,7 @@ impl Exporter {
         }
     }
 
-    /// Sends what comes, until nobody adds any more.
+    /// Sends spans until the queue is closed.
     pub(super) async fn run(mut self, mut queue: Receiver<Message>) {
         let mut spans = Vec::with_capacity(self.batch);
         while let Some(first) = queue.recv().await {

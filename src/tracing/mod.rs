@@ -1,11 +1,12 @@
-//! Traces of requests for OpenTelemetry: which requests are traced, and the spans of each.
+//! Traces of requests for OpenTelemetry: sampling, and the spans of each request.
 //!
 //! ```text
 //!  request ─ Tracer::begin: by its traceparent, or by chance ─ Trace ── its span, at its end ─┐
 //!                             └ attribution ─ origin: a span for each request there ──────────┤ queue ─ Exporter
 //! ```
-//! Off, it costs one look at whether there is a tracer. A request never waits for a span: the queue is bounded, and what finds no
-//! room is counted. One tracer a process, as there is one recorder of metrics: a fetch runs in tasks that know no server.
+//! When off, it costs one check for a tracer. A request never waits for a span: the queue is bounded, and spans beyond
+//! are dropped and counted. There is one tracer per process, like the recorder of metrics: a fetch runs in tasks that
+//! have no server.
 
 mod collector;
 pub mod config;
@@ -41,19 +42,19 @@ struct Tracer {
     spans: Spans,
 }
 
-/// A request that is traced.
+/// A traced request.
 #[derive(Debug, Clone, Copy)]
 pub struct Trace {
     context: SpanContext,
     parent: Option<u64>,
 }
 
-/// What is known of a request at its end.
+/// Data of a completed request.
 #[derive(Debug)]
 pub struct Ended<'a> {
     pub operation: &'static str,
     pub method: &'a str,
-    /// Without its query, where secrets may be.
+    /// Path without its query, which may contain secrets.
     pub path: Cow<'a, str>,
     pub bucket: Option<&'a str>,
     pub key: Option<&'a str>,
@@ -61,7 +62,7 @@ pub struct Ended<'a> {
     pub identity: Option<&'a str>,
     pub rule: Option<&'a str>,
     pub request_id: &'a str,
-    /// 0: there was no answer.
+    /// Status; 0: there was no response.
     pub status: u16,
     /// The S3 error code.
     pub code: Option<&'a str>,
@@ -72,18 +73,18 @@ pub struct Ended<'a> {
     pub first_byte: Option<Duration>,
 }
 
-/// Checks the configuration.
+/// Validates the configuration.
 ///
 /// # Errors
-/// The key below `tracing`, and what is wrong.
+/// The key below `tracing`, and the problem.
 pub fn check(config: &TracingConfig) -> Result<(), (String, String)> {
     collector::check(config)
 }
 
-/// Starts tracing, once for the process; in a runtime.
+/// Starts tracing, once per process; requires a runtime.
 ///
 /// # Errors
-/// The key below `tracing`, and what is wrong.
+/// The key below `tracing`, and the problem.
 pub fn install(config: &TracingConfig) -> Result<(), (String, String)> {
     let Some(endpoint) = &config.endpoint else { return Ok(()) };
     let exporter = Exporter::new(Collector::new(endpoint, config)?, config);
@@ -97,19 +98,19 @@ pub fn install(config: &TracingConfig) -> Result<(), (String, String)> {
     Ok(())
 }
 
-/// Waits until all spans that have ended are sent, or given up.
+/// Waits until all completed spans are sent or dropped.
 pub async fn flush() {
     if let Some(tracer) = TRACER.get() {
         tracer.spans.flush().await;
     }
 }
 
-/// Decides whether a request is traced: as its sender's is, or by chance.
+/// Decides whether a request is traced: like its sender's trace, or by sampling.
 pub fn begin(headers: &HeaderMap) -> Option<Trace> {
     TRACER.get()?.begin(headers)
 }
 
-/// Begins the span of a request to the origin that is made for a request which is traced.
+/// Begins the span of an origin request that is made for a traced request.
 pub fn begin_request(method: &http::Method, host: &str, path: &str) -> Option<OpenSpan> {
     let tracer = TRACER.get()?;
     Some(tracer.request(attribution::span()?, method, host, path))
@@ -146,17 +147,17 @@ impl Tracer {
 }
 
 impl Trace {
-    /// Its place in the trace, for what is done for it.
+    /// Returns the context for child spans.
     pub fn context(&self) -> SpanContext {
         self.context
     }
 
-    /// Begins the span of a request to the origin that is made for this one.
+    /// Begins the span of an origin request that is made for this one.
     pub fn begin_request(&self, method: &http::Method, host: &str, path: &str) -> Option<OpenSpan> {
         Some(TRACER.get()?.request(self.context, method, host, path))
     }
 
-    /// Adds the span of the request, which has ended.
+    /// Ends the request, and adds its span.
     pub fn end(self, of: &Ended<'_>) {
         if let Some(tracer) = TRACER.get() {
             tracer.spans.offer(Box::new(self.span(of)));
@@ -195,7 +196,7 @@ impl Trace {
     }
 }
 
-/// The name and value of the header for what is done for a span.
+/// Returns name and value of the header for requests made within a span.
 pub fn header(of: SpanContext) -> (http::HeaderName, HeaderValue) {
     (context::TRACEPARENT, context::header(of))
 }

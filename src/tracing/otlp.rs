@@ -1,5 +1,5 @@
-//! Spans as OTLP has them in JSON (OpenTelemetry Protocol 1.x, `ExportTraceServiceRequest`): identifiers in hexadecimal,
-//! integers of 64 bits as strings, enumerations as numbers.
+//! Encoding of spans in OTLP JSON (OpenTelemetry Protocol 1.x, `ExportTraceServiceRequest`): identifiers in
+//! hexadecimal, integers of 64 bits as strings, enumerations as numbers.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::span::{Kind, Span, Value};
 
-/// A request to the collector with these spans of a service.
+/// Encodes a request to the collector with these spans of a service.
 pub(super) fn request(service: &str, spans: &[Span]) -> Vec<u8> {
     let spans: Vec<Json> = spans.iter().map(json_of).collect();
     let resource = [

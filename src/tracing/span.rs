@@ -1,4 +1,4 @@
-//! Spans: what was done for a request, from when to when.
+//! Spans: named operations with their start and end.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -6,15 +6,15 @@ use std::time::{Duration, SystemTime};
 use super::queue::Spans;
 use crate::metrics::attribution::SpanContext;
 
-/// Bytes of an attribute; what is longer is cut.
+/// Maximum bytes of an attribute; longer ones are truncated.
 const TEXT_MAX: usize = 1024;
 
 /// The role of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A request that came.
+    /// A received request.
     Server,
-    /// A request that was sent.
+    /// A sent request.
     Client,
 }
 
@@ -26,7 +26,7 @@ pub(super) enum Value {
     Seconds(f64),
 }
 
-/// What was done, from when to when.
+/// A completed operation, with start and end.
 #[derive(Debug)]
 pub(super) struct Span {
     pub context: SpanContext,
@@ -40,7 +40,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// Of something that begins now.
+    /// Creates a span that begins now.
     pub(super) fn new(
         context: SpanContext,
         parent: Option<u64>,
@@ -80,7 +80,7 @@ impl Span {
     }
 }
 
-/// A span that has not ended. It ends when it is dropped.
+/// A span that has not ended. It ends on drop.
 #[derive(Debug)]
 pub struct OpenSpan {
     span: Option<Box<Span>>,
@@ -95,7 +95,7 @@ impl OpenSpan {
         Self { span: Some(Box::new(span)), received: 0, since, spans }
     }
 
-    /// Its place in the trace, for what is done for it.
+    /// Returns the context for child spans.
     pub fn context(&self) -> SpanContext {
         self.span.as_ref().map_or(SpanContext::default(), |span| span.context)
     }
@@ -106,7 +106,7 @@ impl OpenSpan {
         }
     }
 
-    /// The head of the answer came from this address.
+    /// Records the response head, and the address of the server.
     pub fn answered(&mut self, status: u16, from: Option<std::net::SocketAddr>) {
         let elapsed = self.since.elapsed();
         self.with(|span| {
@@ -120,7 +120,7 @@ impl OpenSpan {
         });
     }
 
-    /// It did not end as it should have.
+    /// Marks the span as failed.
     pub fn failed(&mut self, why: &'static str) {
         self.with(|span| {
             span.word("error.type", why);
@@ -128,17 +128,17 @@ impl OpenSpan {
         });
     }
 
-    /// So many more bytes of the answer's body came.
+    /// Records further bytes of the response body.
     pub fn received(&mut self, bytes: u64) {
         self.received += bytes;
     }
 
-    /// It is sent again, so many times by now.
+    /// Records the number of retries so far.
     pub fn resent(&mut self, retries: u32) {
         self.with(|span| span.number("http.request.resend_count", u64::from(retries)));
     }
 
-    /// The answer had this status; when its head came is not known.
+    /// Records the response status, when the time of its head is unknown.
     pub fn ended(&mut self, status: u16) {
         self.with(|span| {
             span.number("http.response.status_code", u64::from(status));

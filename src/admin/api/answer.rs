@@ -1,4 +1,4 @@
-//! Answers of the API: JSON, or one line that says why a request is not done.
+//! Responses of the API: JSON, or one line with the reason of a refusal.
 
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -8,12 +8,12 @@ use serde::Serialize;
 
 pub(super) type Answer = Result<Response<String>, Refusal>;
 
-/// A request that is not done, and why.
+/// A refused request, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) why: String,
-    /// Whose request it was, for the audit log.
+    /// Identity of the sender, for the audit log.
     pub(super) identity: Option<&'static str>,
 }
 
@@ -45,7 +45,7 @@ struct ErrorBody<'a> {
     error: &'a str,
 }
 
-/// Only the methods `allowed` are possible here.
+/// Returns 405 with the allowed methods.
 pub(super) fn other_method(allowed: &'static str) -> Response<String> {
     let error = format!("only {allowed}");
     let mut response = json(StatusCode::METHOD_NOT_ALLOWED, &ErrorBody { error: &error });

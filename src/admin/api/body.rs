@@ -1,4 +1,4 @@
-//! Bodies of requests: bounded, and one JSON value of a known shape.
+//! Request bodies: bounded, each one JSON value of a known type.
 
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::StatusCode;
@@ -8,12 +8,12 @@ use serde::de::DeserializeOwned;
 use super::answer::Refusal;
 use crate::s3::{BucketName, ObjectKey, S3Url};
 
-/// Bytes of a body.
+/// Maximum bytes of a body.
 const MOST_BYTES: usize = 4 << 20;
-/// Keys in one.
+/// Maximum keys in a body.
 const MOST_KEYS: usize = 10_000;
 
-/// Reads a body to its end.
+/// Reads and parses a body.
 pub(super) async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Refusal> {
     let body = Limited::new(body, MOST_BYTES).collect().await.map_err(|error| {
         match error.downcast_ref::<LengthLimitError>() {
@@ -27,7 +27,7 @@ pub(super) async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Refus
     serde_json::from_slice(&body.to_bytes()).map_err(|error| Refusal::bad(error.to_string()))
 }
 
-/// Reads `s3://bucket/key`s.
+/// Parses `s3://bucket/key` addresses.
 pub(super) fn objects(keys: &[String]) -> Result<Vec<(BucketName, ObjectKey)>, Refusal> {
     if keys.is_empty() {
         return Err(Refusal::bad("keys: the list is empty"));
@@ -42,7 +42,7 @@ pub(super) fn objects(keys: &[String]) -> Result<Vec<(BucketName, ObjectKey)>, R
     keys.iter().enumerate().map(object).collect()
 }
 
-/// Reads `s3://bucket/prefix`.
+/// Parses `s3://bucket/prefix`.
 pub(super) fn prefix(text: &str) -> Result<S3Url, Refusal> {
     S3Url::parse(text).map_err(|wrong| Refusal::bad(format!("prefix: {wrong}")))
 }

@@ -1,4 +1,4 @@
-//! `GET /api/v1/explain`: the state of one object, or what would become of one request.
+//! `GET /api/v1/explain`: the state of one object, or the predicted outcome of one request.
 //!
 //! Query: `object=s3://bucket/key`, or `request=GET /bucket/key?query` with any number of `header=Name: value`.
 
@@ -15,29 +15,29 @@ use crate::s3::{
     obstacle, operation,
 };
 
-/// Headers of a request that is explained.
+/// Maximum headers of an explained request.
 const HEADERS: usize = 100;
 
-/// The answer.
+/// The response.
 #[derive(Serialize)]
 struct Explained {
-    /// `null`: no object that the cache may hold.
+    /// The object's state; `null`: no object that the cache may hold.
     #[serde(flatten)]
     explanation: Option<Explanation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<RequestVerdict>,
 }
 
-/// The predicted outcome of a request. Authorisation of its sender is not part of it.
+/// The predicted outcome of a request, without its authorisation.
 #[derive(Serialize)]
 struct RequestVerdict {
     request: String,
     answered_from_cache: bool,
-    /// The first reason why not, or what it is answered with.
+    /// The first reason for which the cache does not answer, or the kind of response.
     because: String,
 }
 
-/// A request as an operator writes it.
+/// A request as written by an operator.
 struct Asked {
     text: String,
     method: Method,
@@ -82,7 +82,7 @@ async fn look(
 }
 
 impl Asked {
-    /// Reads `GET /bucket/key?query` and `Name: value`s.
+    /// Parses `GET /bucket/key?query` and `Name: value` lines.
     fn parse<'a>(text: &str, lines: impl Iterator<Item = &'a str>) -> Result<Self, Refusal> {
         let (method, target) = text
             .split_once(' ')
@@ -152,7 +152,7 @@ fn readable(parsed: &Parsed) -> Option<(&Read, &crate::s3::BucketName, &crate::s
     }
 }
 
-/// Returns why a read never uses the cache, or `None` if it may.
+/// Returns the reason for which a read never uses the cache; `None` if it may.
 fn excluded(api: &Api, parsed: &Parsed, read: &Read) -> Option<String> {
     if parsed.bucket.as_ref().is_some_and(|bucket| bucket.without_tenant().is_some()) {
         return Some("it streams through: the bucket is named with its tenant".to_owned());
@@ -168,7 +168,7 @@ fn excluded(api: &Api, parsed: &Parsed, read: &Read) -> Option<String> {
     None
 }
 
-/// The first reason why a read is not answered from the cache.
+/// Returns whether a read is answered from the cache, and the first reason.
 fn judge(read: &Read, explanation: &Explanation) -> (bool, String) {
     if read.expected_owner.is_some() {
         let why = "it expects an owner of the bucket, whom the origin may have to confirm first";
@@ -184,7 +184,7 @@ fn judge(read: &Read, explanation: &Explanation) -> (bool, String) {
     (is_hit, explanation.next_read.clone())
 }
 
-/// The bytes that a read wants: none for a HEAD, and where a condition answers with its head alone.
+/// Returns the bytes that a read needs: none for a HEAD, or when a condition is answered with a head alone.
 fn range_of(read: &Read, meta: &ObjectMeta) -> std::ops::Range<u64> {
     let passes = read.preconditions.evaluate(&meta.etag, meta.last_modified) == Verdict::Pass;
     if read.method == crate::s3::ReadMethod::Head || !passes {

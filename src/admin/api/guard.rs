@@ -1,9 +1,9 @@
-//! Who may use the API: whoever knows the token; without one, whoever is on this machine and is not a browser that
-//! another site has told to.
+//! Authorisation of API requests: senders with the token; without one, local clients other than browsers sent by
+//! another site.
 //!
-//! Of web pages only the one that is served here may use it: its origin is what `Host` names.
-//! A browser's form cannot send JSON, and what a script of another site sends as JSON is asked for first, which is not
-//! answered. A name that another site makes point to this machine is not one of this machine's.
+//! Of web pages only the one served here may use it: its origin is the one in `Host`. A browser's form cannot send
+//! JSON, and JSON from a script of another site needs a CORS preflight, which is not answered. A host name that another
+//! site points to this machine is not accepted as local.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use super::state::Api;
 use crate::admin::token::Rights;
 use crate::auth::{AllowedOrigins, bearer};
 
-/// The sender of a request that may be answered.
+/// The sender of an authorised request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Caller {
     Token,
@@ -24,7 +24,7 @@ pub(super) enum Caller {
 }
 
 impl Caller {
-    /// What the audit log calls it.
+    /// Returns the sender's name in the audit log.
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Token => "admin.token",
@@ -34,10 +34,10 @@ impl Caller {
     }
 }
 
-/// The request may be answered, to whom is returned.
+/// Authorises a request, and returns its sender.
 ///
 /// # Errors
-/// What it is refused with.
+/// The response of the refusal.
 pub(super) async fn admit(
     api: &Api,
     method: &Method,
@@ -101,7 +101,7 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
 }
 
-/// The origin of the page that is served here. The name in `Host` is one of this machine's: no other site has it.
+/// Returns the origin of the page served here. The name in `Host` was checked to be local, which no other site's is.
 fn own_origins(headers: &HeaderMap) -> AllowedOrigins {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     AllowedOrigins::new(&[format!("http://{host}"), format!("https://{host}")])

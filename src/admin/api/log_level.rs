@@ -18,7 +18,7 @@ pub(super) fn current() -> LogLevel {
 /// Sets the level.
 ///
 /// # Errors
-/// Why it is not a level.
+/// The reason for which the level is invalid.
 pub(super) fn set(wanted: &LogLevel) -> Result<LogLevel, String> {
     let (level, before) = (&wanted.level, operator::level());
     if !operator::set_level(level) {

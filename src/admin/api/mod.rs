@@ -14,7 +14,7 @@
 //!  GET    /api/v1/log-level    the minimum level of log messages; POST sets it
 //!  GET    /api/v1/explain      the state of an object, or what would become of a request
 //! ```
-//! A request is understood wholly before any of it is done; what is wrong with it is said in one line of `error`.
+//! A request is parsed completely before any of it is executed; an error is one line in `error`.
 
 mod answer;
 mod body;

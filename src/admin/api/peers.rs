@@ -15,7 +15,7 @@ use crate::admin::connection_end::ConnectionEnd;
 use crate::cluster::{Cluster, REQUEST_MAX};
 
 impl Api {
-    /// Answers a request whose path begins with `/cluster/`. `Ok`: the sender is a replica, which keeps its connection.
+    /// Handles a request below `/cluster/`. `Ok`: the sender is a replica, whose connection is kept.
     pub(in crate::admin) async fn answer_peer(
         &self,
         request: Request<Incoming>,

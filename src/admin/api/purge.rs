@@ -21,22 +21,22 @@ use crate::s3::{BucketName, ObjectKey, S3Url};
 /// Maximum wait of the response for a durable purge; less than the lifetime of a connection.
 const DURABLE: Duration = Duration::from_secs(12);
 
-/// Time limit of erasing.
+/// Timeout of erasing.
 pub const ERASING: Duration = Duration::from_mins(10);
 
 /// A request to purge: one of `keys`, `prefix`, `glob`, `bucket` and `everything`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PurgeRequest {
-    /// `s3://bucket/key`s.
+    /// Keys as `s3://bucket/key`.
     keys: Option<Vec<String>>,
-    /// `s3://bucket/prefix`.
+    /// A prefix as `s3://bucket/prefix`.
     prefix: Option<String>,
-    /// `s3://bucket/glob`, a glob over keys as rules have them. The key of that very name is purged, too.
+    /// `s3://bucket/glob`, a glob over keys as in rules. The key with that literal name is purged, too.
     glob: Option<String>,
     bucket: Option<String>,
     everything: Option<bool>,
-    /// Whether the bytes go from memory and from the files, too.
+    /// Whether the bytes are also erased from memory and disk.
     #[serde(default)]
     erase: bool,
     #[serde(default)]
@@ -46,17 +46,17 @@ struct PurgeRequest {
 #[derive(Serialize)]
 struct PurgeResponse {
     dry_run: bool,
-    /// Purged scopes: keys as they were sent; a trailing `*` stands for a prefix.
+    /// Purged scopes: keys as sent; a trailing `*` marks a prefix.
     scopes: Vec<String>,
-    /// With a dry run or a glob: what memory knew of them before.
+    /// With a dry run or a glob: matching entries in memory before the purge.
     #[serde(skip_serializing_if = "Option::is_none")]
     known: Option<Memory>,
-    /// With a dry run of erasing: bytes of the files that would be looked through.
+    /// With a dry run of erasing: bytes of the files that would be scanned.
     #[serde(skip_serializing_if = "Option::is_none")]
     disk_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     erased: Option<ErasedBytes>,
-    /// Other replicas that could not be reached, and may hold what was purged.
+    /// Other replicas that could not be reached, and may still hold purged objects.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unreachable_replicas: Vec<String>,
 }
@@ -71,9 +71,9 @@ struct Memory {
 #[derive(Serialize)]
 struct ErasedBytes {
     memory_bytes: u64,
-    /// Bytes that are in no file any more.
+    /// Bytes erased from the files.
     disk_bytes: u64,
-    /// Files that are gone, and those of which something was written once more to another.
+    /// Number of removed files; `files_rewritten` counts those with records that were copied to another file first.
     files_removed: u64,
     files_rewritten: u64,
 }
@@ -209,7 +209,7 @@ async fn erase(api: &Api, scopes: &[Scope], peers: &PeerPurge) -> Result<ErasedB
     }
 }
 
-/// At least one.
+/// Returns the requested scopes, at least one.
 fn scopes(asked: &PurgeRequest) -> Result<Vec<Scope>, Refusal> {
     let PurgeRequest { keys, prefix, glob, bucket, everything, .. } = asked;
     match (keys, prefix, glob, bucket, everything) {
@@ -234,7 +234,8 @@ fn scopes(asked: &PurgeRequest) -> Result<Vec<Scope>, Refusal> {
     }
 }
 
-/// Reads a glob as the scope of all keys that match it, and of the one key of that literal name: keys may hold `*`.
+/// Parses a glob into the scope of all matching keys, and that of the key with the literal name, as keys may contain
+/// `*`.
 fn glob_scopes(text: &str) -> Result<Vec<Scope>, Refusal> {
     let wrong = |why: &dyn std::fmt::Display| Refusal::bad(format!("glob: {why}"));
     let S3Url { bucket, rest } = S3Url::parse(text).map_err(|why| wrong(&why))?;

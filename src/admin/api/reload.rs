@@ -12,7 +12,7 @@ use super::state::Api;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReloadRequest {
-    /// Change nothing; say what would change.
+    /// Report the changes without applying them.
     #[serde(default)]
     dry_run: bool,
 }

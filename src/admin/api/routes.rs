@@ -12,11 +12,11 @@ use super::{body, explain, guard, log_level, purge, reload, top, warm};
 use crate::admin::connection_end::ConnectionEnd;
 use crate::logging::audit::Decision;
 
-/// Characters of what was acted on in a line of the audit log.
+/// Maximum characters of the resource in a line of the audit log.
 const RESOURCE_MAX: usize = 1000;
 
 impl Api {
-    /// Answers a request whose path begins with `/api/`.
+    /// Handles a request below `/api/`.
     pub(in crate::admin) async fn answer(
         &self,
         request: Request<Incoming>,
@@ -41,7 +41,7 @@ impl Api {
         response
     }
 
-    /// Writes the decision on a request into the audit log, if such decisions are written.
+    /// Logs the decision on a request in the audit log, if such decisions are logged.
     pub(super) fn audit_request(
         &self,
         (method, path): (&Method, &str),
@@ -103,7 +103,7 @@ impl Api {
     }
 }
 
-/// Resource of an audited admin request: scopes of a purge, object or prefix of a warm job, the level that was set.
+/// Returns the resource of an audited request: scopes of a purge, object or prefix of a warm job, the new log level.
 fn resource(response: &Response<String>) -> Option<String> {
     let body: Value = serde_json::from_str(response.body()).ok()?;
     let told = ["scopes", "prefix", "keys", "id", "level"].map(|name| &body[name]);

@@ -14,16 +14,16 @@ use crate::inspect::Inspect;
 use crate::logging::audit::AuditLogger;
 use crate::warm::Warmer;
 
-/// The API, and what it acts on.
+/// The API, with the modules that it controls.
 pub struct Api {
     pub cache: Arc<Cache>,
     pub warmer: Arc<Warmer>,
     pub rules: Arc<Rules>,
     pub mode: AuthMode,
     pub token: Token,
-    /// Whether only this machine can connect.
+    /// Whether the port listens on a loopback address.
     pub on_loopback: bool,
-    /// `None`: there are no other replicas.
+    /// Other replicas; `None`: there are none.
     pub cluster: Option<Arc<Cluster>>,
     pub audit: AuditLogger,
     pub inspect: Arc<Inspect>,
@@ -31,8 +31,9 @@ pub struct Api {
     pub reload: Reload,
 }
 
-/// Reloads the configuration, or with `true` says what that would change: the answer's body, or what is wrong in one line.
+/// Reloads the configuration, or with `true` reports the changes only. Returns the response body, or one line with the
+/// error.
 pub type Reload = Box<dyn Fn(bool) -> Reloaded + Send + Sync>;
 
-/// The outcome of a reload that is under way.
+/// A reload under way.
 pub type Reloaded = Pin<Box<dyn Future<Output = Result<Value, String>> + Send>>;

@@ -9,9 +9,9 @@ use super::state::Api;
 use crate::inspect::{By, Kind};
 use crate::s3::Query;
 
-/// Names in an answer, unless it is said.
+/// Default number of names in a response.
 const LIMIT: usize = 20;
-/// The most that may be asked for.
+/// Maximum number of names in a response.
 const LIMIT_MAX: usize = 256;
 
 pub(super) fn top(api: &Api, query: Option<&str>) -> Answer {
@@ -33,7 +33,7 @@ pub(super) fn top(api: &Api, query: Option<&str>) -> Answer {
     Ok(json(StatusCode::OK, &api.inspect.hottest.top(of, by, limit)))
 }
 
-/// The value that is asked for, or the first.
+/// Returns the requested choice, or the first.
 fn choice<T: Copy>(
     name: &str,
     asked: Option<&str>,

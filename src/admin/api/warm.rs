@@ -13,7 +13,7 @@ use super::state::Api;
 use crate::config::units::ByteSize;
 use crate::warm::{Job, Order, Patterns, Progress, Span, Target};
 
-/// Patterns in one request.
+/// Maximum patterns in one request.
 const MOST_PATTERNS: usize = 100;
 /// Maximum wait of the response to a cancellation for the end of the job.
 const ENDS: Duration = Duration::from_secs(5);
@@ -22,20 +22,20 @@ const ENDS: Duration = Duration::from_secs(5);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WarmRequest {
-    /// `s3://bucket/key`s.
+    /// Keys as `s3://bucket/key`.
     keys: Option<Vec<String>>,
-    /// `s3://bucket/prefix`.
+    /// A prefix as `s3://bucket/prefix`.
     prefix: Option<String>,
     #[serde(default)]
     include: Vec<String>,
     #[serde(default)]
     exclude: Vec<String>,
-    /// Only the first bytes, or the last, or both.
+    /// Warms only this many first bytes; with `tail`, both ends.
     head: Option<ByteSize>,
     tail: Option<ByteSize>,
     max_bytes: Option<ByteSize>,
     max_objects: Option<u64>,
-    /// Bytes a second.
+    /// Maximum bytes per second.
     rate: Option<ByteSize>,
     #[serde(default)]
     dry_run: bool,
@@ -43,7 +43,7 @@ struct WarmRequest {
 
 #[derive(Serialize)]
 struct WarmStarted {
-    /// Whether the same was under way already.
+    /// Whether the request joined a running job.
     joined: bool,
     #[serde(flatten)]
     progress: Progress,

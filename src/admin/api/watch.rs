@@ -1,7 +1,7 @@
 //! `GET /api/v1/requests`: requests as they end, one line of JSON each, for as long as the client reads.
 //!
-//! Query: `filter`, and `seconds` after which it ends. An empty line every [`HEARTBEAT`] says that the server is there. A
-//! client that stops reading loses lines, which are counted (`{"dropped": 3}`), and then its connection.
+//! Query: `filter`, and `seconds` after which it ends. An empty line every [`HEARTBEAT`] shows that the server is
+//! alive. A client that stops reading loses lines, which are counted (`{"dropped": 3}`), and then its connection.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -25,24 +25,24 @@ use crate::s3::Query;
 
 /// Time between empty lines.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// The longest that may be asked for, in seconds.
+/// Maximum duration of a request, in seconds.
 const SECONDS_MAX: u64 = 30 * 86_400;
 
-/// The lines, as the body of a response.
+/// The lines as a response body.
 pub(in crate::admin) struct LineStream {
     watch: Watch,
-    /// `None`: it ends when the client does.
+    /// End of the stream; `None`: it ends with the connection.
     until: Option<Pin<Box<Sleep>>>,
     heartbeat: Interval,
-    /// Of the connection, which lives as long as lines are taken.
+    /// Deadline of the connection, which is extended as long as lines are read.
     end: Arc<ConnectionEnd>,
 }
 
 impl Api {
-    /// Answers `GET /api/v1/requests`.
+    /// Handles `GET /api/v1/requests`.
     ///
     /// # Errors
-    /// Any other response than the stream.
+    /// Any response other than the stream.
     pub(in crate::admin) async fn watch(
         &self,
         request: &Request<Incoming>,

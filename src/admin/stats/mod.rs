@@ -1,8 +1,8 @@
-//! One snapshot of the server as JSON: counters that only rise, gauges, and the time of both.
+//! A snapshot of the server as JSON: counters, gauges, and their time.
 //!
-//! Everything that is counted comes from the metrics, so that the page, `hotset stats` and Prometheus show the same
-//! numbers; the rest comes from [`Parts`]. Rates are left to the reader: the difference of two snapshots by that of
-//! their `uptime_seconds`.
+//! All counts come from the metrics, so that the page, `hotset stats` and Prometheus show the same numbers; the rest
+//! comes from [`Parts`]. Clients compute rates: the difference of two snapshots divided by that of their
+//! `uptime_seconds`.
 
 mod samples;
 mod snapshot;
@@ -40,27 +40,26 @@ pub struct Parts {
 pub struct Stats {
     /// The metrics, from `metrics::install`.
     pub handle: PrometheusHandle,
-    /// Called before each rendering, to set gauges that nobody sets as they change. It must be quick and must not
-    /// block.
+    /// Called before each rendering, to set gauges that are not updated on change. It must be quick and must not block.
     pub refresh: Arc<dyn Fn() + Send + Sync>,
     pub parts: Parts,
     pub started: Instant,
 }
 
 impl Stats {
-    /// The metrics as they are now, as Prometheus reads them.
+    /// Returns the current metrics in Prometheus's format.
     pub(super) fn render(&self) -> String {
         (self.refresh)();
         metrics::render(&self.handle)
     }
 
-    /// The server as it is now.
+    /// Returns a snapshot of the server.
     pub(super) fn snapshot(&self) -> Snapshot {
         let text = self.render();
         Snapshot::new(&samples::Samples::parse(&text), &self.parts, self.started.elapsed())
     }
 
-    /// The effective configuration.
+    /// Returns the effective configuration.
     pub(super) fn config(&self) -> Value {
         (self.parts.config)()
     }

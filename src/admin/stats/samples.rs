@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// One line of an exposition.
+/// A sample: one line of an exposition.
 pub(super) struct Sample<'a> {
     name: &'a str,
     labels: Vec<(&'a str, Cow<'a, str>)>,
@@ -30,39 +30,39 @@ pub(super) struct Histogram {
 }
 
 impl Sample<'_> {
-    /// The value of a label; `None`: the series does not have it.
+    /// Returns the value of a label; `None`: the series does not have it.
     pub(super) fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(label, _)| *label == name).map(|(_, value)| &**value)
     }
 }
 
 impl<'a> Samples<'a> {
-    /// Reads an exposition; a line that is not a sample is skipped.
+    /// Parses an exposition; lines that are not samples are skipped.
     pub(super) fn parse(text: &'a str) -> Self {
         Self(text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect())
     }
 
-    /// The series of a metric.
+    /// Iterates over the series of a metric.
     pub(super) fn of(&self, name: &str) -> impl Iterator<Item = &Sample<'a>> {
         self.0.iter().filter(move |sample| sample.name == name)
     }
 
-    /// The sum over all series of a metric; `None`: it has none.
+    /// Returns the sum over all series of a metric; `None`: it has none.
     pub(super) fn find(&self, name: &str) -> Option<f64> {
         self.of(name).map(|sample| sample.value).reduce(|sum, value| sum + value)
     }
 
-    /// The sum over all series of a metric; 0 without any.
+    /// Returns the sum over all series of a metric; 0 without any.
     pub(super) fn total(&self, name: &str) -> f64 {
         self.find(name).unwrap_or_default()
     }
 
-    /// Sums by the value of `label`; a series without it does not count.
+    /// Returns the sums by the value of `label`; a series without it does not count.
     pub(super) fn by(&self, name: &str, label: &str) -> ByLabel {
         self.by_where(name, label, |_| true)
     }
 
-    /// As [`Samples::by`], of the series that are `wanted`.
+    /// As [`Samples::by`], for the series that are `wanted`.
     pub(super) fn by_where(
         &self,
         name: &str,
@@ -78,7 +78,7 @@ impl<'a> Samples<'a> {
         sums
     }
 
-    /// A histogram, summed over all labels but its bounds; empty without observations.
+    /// Returns a histogram, summed over all labels but its bounds; empty without observations.
     pub(super) fn histogram(&self, name: &str) -> Histogram {
         let mut buckets: Vec<(f64, f64)> = Vec::new();
         for sample in self.of(&format!("{name}_bucket")) {
@@ -100,7 +100,7 @@ impl<'a> Samples<'a> {
     }
 }
 
-/// Reads `name{label="value",..} number`.
+/// Parses `name{label="value",..} number`.
 fn sample(line: &str) -> Option<Sample<'_>> {
     let end = line.find(['{', ' '])?;
     let (name, mut rest) = line.split_at(end);
@@ -119,7 +119,7 @@ fn sample(line: &str) -> Option<Sample<'_>> {
     Some(Sample { name, labels, value })
 }
 
-/// A label's value up to its closing quotation mark, and what follows it.
+/// Returns a label's value up to its closing quotation mark, and the rest.
 fn quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let end = text.find(['"', '\\'])?;
     if text.as_bytes()[end] == b'"' {

@@ -1,4 +1,4 @@
-//! The shape of the snapshot, and which metrics it is read from.
+//! The structure of the snapshot, and the metrics that it is built from.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,17 +13,17 @@ use super::samples::{ByLabel, Histogram, Samples};
 pub(in crate::admin) struct Snapshot {
     /// Unix time, in seconds.
     time: f64,
-    /// By a clock that is never set.
+    /// Uptime by the monotonic clock.
     uptime_seconds: f64,
     version: &'static str,
     requests: Requests,
-    /// Reads of objects that the cache takes part in, by how it did.
+    /// Object reads by cache result.
     reads: ByLabel,
-    /// Bytes of bodies sent to clients, by where they came from.
+    /// Bytes of bodies sent to clients, by source.
     bytes: ByLabel,
-    /// Reads and bytes that did not have to come from the origin.
+    /// Reads and bytes that the origin did not have to serve.
     saved: Saved,
-    /// Time to the first and to the last byte of an answer.
+    /// Time to the first and to the last byte of a response.
     first_byte: Histogram,
     duration: Histogram,
     origin: Origin,
@@ -43,9 +43,9 @@ struct Requests {
     by_status: ByLabel,
     in_flight: f64,
     connections: f64,
-    /// Refused before they were requests of S3, by reason.
+    /// Connections and requests refused before S3 handling, by reason.
     refused: ByLabel,
-    /// Reads that waited for another's fetch.
+    /// Reads that waited for another read's fetch.
     coalesced: f64,
 }
 
@@ -53,7 +53,7 @@ struct Requests {
 struct Saved {
     requests: f64,
     bytes: f64,
-    /// Their price, by `admin.prices`.
+    /// Price of the savings, by `admin.prices`.
     dollars: f64,
 }
 
@@ -63,7 +63,7 @@ struct Origin {
     requests: f64,
     by_kind: ByLabel,
     by_outcome: ByLabel,
-    /// Attempts that failed, by reason.
+    /// Failed attempts by reason.
     errors: ByLabel,
     retries: f64,
     received_bytes: f64,
@@ -84,9 +84,9 @@ struct Events {
     receivers: Vec<Receiver>,
     by_source: ByLabel,
     by_result: ByLabel,
-    /// Unix time of the last event that was applied, by source.
+    /// Unix time of the last applied event, by source.
     last: ByLabel,
-    /// Messages that wait in a queue, by receiver.
+    /// Messages waiting in a queue, by receiver.
     queued: ByLabel,
     lag: Histogram,
     trust: Value,
@@ -99,7 +99,7 @@ struct Memory {
     capacity_bytes: f64,
     blocks: f64,
     objects: f64,
-    /// Of the process, as its control group counts it; 0: no limit.
+    /// Memory of the process, by its control group; 0: no limit.
     used_bytes: f64,
     limit_bytes: f64,
     admissions_refused: f64,
@@ -171,7 +171,7 @@ fn requests(samples: &Samples<'_>) -> Requests {
     }
 }
 
-/// `GetObject` and `HeadObject` without what passes through and without errors of the server.
+/// Returns `GetObject` and `HeadObject` by cache result, without bypasses and server errors.
 fn reads(samples: &Samples<'_>) -> ByLabel {
     samples.by_where("hotset_requests_total", "cache", |sample| {
         matches!(sample.label("operation"), Some("GetObject" | "HeadObject"))

@@ -8,7 +8,7 @@ const V1: &str = "31 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memor
                   32 30 0:28 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n";
 const NO_LIMIT: &str = "9223372036854771712\n";
 
-/// A folder that stands for `/`, with `proc/self` in it.
+/// A directory in place of `/`, with `proc/self` in it.
 struct Tree(PathBuf);
 
 impl Tree {
@@ -27,7 +27,7 @@ impl Tree {
         self
     }
 
-    /// The smallest memory limit, and the CPUs.
+    /// Returns the smallest memory limit, and the CPUs.
     fn read(&self) -> (Option<u64>, Option<usize>) {
         let cgroup = Cgroup::read(&self.0);
         (cgroup.tightest().map(|group| group.limit), cgroup.cpus)

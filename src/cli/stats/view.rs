@@ -1,4 +1,4 @@
-//! The views as lines of text; they fit 80 columns, and say the same without colours.
+//! The views as lines of text; they fit 80 columns, and are complete without colours.
 
 use serde_json::Value;
 
@@ -7,11 +7,11 @@ use crate::cli::format::{bytes, count, dollars, percent, seconds, span};
 use crate::cli::terminal::Style;
 use crate::logging::text::one_line;
 
-/// Hits as the hit ratio counts them: answers that no byte of the origin was needed for.
+/// Cache results that the hit ratio counts as hits: responses without a byte from the origin.
 const HITS: &[&str] = &["hit", "stale", "negative", "revalidated"];
 const READS: &[&str] = &["hit", "stale", "negative", "revalidated", "partial", "miss"];
 
-/// What is shown.
+/// A view of the statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum View {
     Overview,
@@ -40,7 +40,7 @@ impl View {
     }
 }
 
-/// The lines of one view.
+/// Returns the lines of one view.
 pub(super) fn lines(window: &Window, view: View, style: Style) -> Vec<String> {
     let mut lines = match view {
         View::Overview => overview(window, style),
@@ -61,7 +61,7 @@ pub(super) fn lines(window: &Window, view: View, style: Style) -> Vec<String> {
     lines
 }
 
-/// The last line of the screen.
+/// Returns the last line of the screen.
 pub(super) fn keys(view: View, paused: bool, problem: Option<&str>, style: Style) -> String {
     let line = match problem {
         Some(problem) => one_line(problem).into_owned(),
@@ -199,7 +199,7 @@ fn origin(window: &Window, style: Style) -> Vec<String> {
     lines
 }
 
-/// Whether an origin answers.
+/// Returns the state of an origin in words.
 fn state_of(health: &Value, style: Style) -> String {
     match health["state"].as_str() {
         Some("fails") => {
@@ -246,7 +246,7 @@ fn events(window: &Window, style: Style) -> Vec<String> {
     lines
 }
 
-/// The key of a limit, as short as a line needs it: `per_identity.bytes/s`.
+/// Shortens the key of a limit for a line: `per_identity.bytes/s`.
 fn limit_name(key: &str) -> String {
     let short = key.replace("_per_second", "/s");
     match short.strip_prefix("limits.") {
@@ -335,7 +335,7 @@ fn errors(window: &Window, style: Style) -> Vec<String> {
     errors.iter().map(line).collect()
 }
 
-/// Labels that are not 0, with their counts.
+/// Formats the labels with counts other than 0.
 fn labels(of: &Value) -> String {
     let pairs = of.as_object().into_iter().flatten();
     let pairs = pairs.filter_map(|(label, value)| {
@@ -346,7 +346,7 @@ fn labels(of: &Value) -> String {
     if pairs.is_empty() { "none".to_owned() } else { pairs.join(", ") }
 }
 
-/// Text of the server, which may hold keys of anybody: no control characters.
+/// Returns the server's text, which may contain foreign keys, without control characters.
 fn text(value: &Value) -> String {
     one_line(value.as_str().unwrap_or_default()).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Two snapshots, and what happened between them.
+//! Two snapshots, and the differences between them.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ impl Window {
         Self { before: None, now }
     }
 
-    /// Takes a later snapshot. After a restart, whose counters begin anew, there is nothing before it.
+    /// Adds a later snapshot. After a restart, which resets counters, the earlier one is dropped.
     pub(super) fn add(&mut self, now: Value) {
         let restarted = number(&now, "/uptime_seconds") <= number(&self.now, "/uptime_seconds");
         let before = std::mem::replace(&mut self.now, now);
@@ -28,24 +28,25 @@ impl Window {
         number(&self.now, pointer)
     }
 
-    /// The sum of some labels.
+    /// Returns the sum of some labels.
     pub(super) fn sum(&self, pointer: &str, labels: &[&str]) -> f64 {
         labels.iter().map(|label| self.number(&format!("{pointer}/{label}"))).sum()
     }
 
-    /// A counter, by the second; `None`: there is only one snapshot.
+    /// Returns the rate of a counter per second; `None`: there is only one snapshot.
     pub(super) fn rate(&self, of: impl Fn(&Value) -> f64) -> Option<f64> {
         let before = self.before.as_ref()?;
         let elapsed = self.number("/uptime_seconds") - number(before, "/uptime_seconds");
         Some((of(&self.now) - of(before)).max(0.0) / elapsed)
     }
 
-    /// The sum of some labels, by the second.
+    /// Returns the rate per second of the sum of some labels.
     pub(super) fn rate_of(&self, pointer: &str, labels: &[&str]) -> Option<f64> {
         self.rate(|of| labels.iter().map(|label| number(of, &format!("{pointer}/{label}"))).sum())
     }
 
-    /// The quantile of a histogram, interpolated within its bucket; `None`: nothing was observed meanwhile.
+    /// Returns the quantile of a histogram, interpolated within its bucket; `None`: no observations between the
+    /// snapshots.
     pub(super) fn quantile(&self, histogram: &str, q: f64) -> Option<f64> {
         let list = |of: &Value, name: &str| -> Vec<Option<f64>> {
             let values = of.pointer(&format!("{histogram}/{name}")).and_then(Value::as_array);
@@ -69,7 +70,7 @@ impl Window {
     }
 }
 
-/// A number, or 0.
+/// Returns a number, or 0.
 pub(super) fn number(of: &Value, pointer: &str) -> f64 {
     of.pointer(pointer).and_then(Value::as_f64).unwrap_or_default()
 }

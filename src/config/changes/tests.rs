@@ -11,7 +11,7 @@ fn step(old: &str, new: &str) -> Step {
     loaded(old).change_to(loaded(new)).unwrap()
 }
 
-/// The changes of a step as lines.
+/// Formats the changes of a step as lines.
 fn lines(step: &Step) -> Vec<String> {
     step.changes.iter().map(Change::to_string).collect()
 }

@@ -8,7 +8,7 @@ use crate::config::units::Secret;
 use crate::tls::config::ClientAuth;
 use crate::warm::config::WarmConfig;
 
-/// Tokens are said in a header, or not at all.
+/// Checks the tokens, which must be valid in a header.
 pub(super) fn check_admin(admin: &AdminConfig) -> Result<(), ConfigError> {
     for (key, token, file) in [
         ("admin.token", &admin.token, &admin.token_file),

@@ -1,4 +1,4 @@
-//! Checks of `auth`, and of it against the listeners.
+//! Checks of `auth`, and of its relation to the listeners.
 
 use std::net::SocketAddr;
 
@@ -11,13 +11,13 @@ use crate::config::units::HumanDuration;
 use crate::proxy::config::ListenConfig;
 use crate::tls::config::{ClientAuth, TlsConfig};
 
-/// The longest that S3's yes to a request is believed.
+/// Maximum time for which a decision of S3 is reused.
 const DECISION_MAX: HumanDuration = HumanDuration::secs(60);
 
-/// The name of a key, and whether it is set.
+/// Name of a key, and whether it is set.
 type Key<'a> = (&'a str, bool);
 
-/// A key that another mode would read must not look as if it did something in this one.
+/// Checks `auth`. A key of another mode is refused, so that it does not seem to have an effect.
 pub(super) fn check(auth: &AuthConfig, listeners: &[ListenConfig]) -> Result<(), ConfigError> {
     check_buckets(auth.buckets.as_deref())?;
     check_reserved(auth.reserved.as_deref().unwrap_or_default())?;
@@ -110,7 +110,8 @@ fn check_reserved(names: &[String]) -> Result<(), ConfigError> {
     }
 }
 
-/// In `trust` mode nothing but the address of a listener limits who uses hotset's keys (R20).
+/// Checks that `auth.open` is set for public listeners: in `trust` mode only the address of a listener limits the use
+/// of hotset's keys (R20).
 fn check_open(auth: &AuthConfig, listeners: &[ListenConfig]) -> Result<(), ConfigError> {
     if auth.mode != AuthMode::Trust || auth.open {
         return Ok(());
@@ -134,7 +135,7 @@ fn check_open(auth: &AuthConfig, listeners: &[ListenConfig]) -> Result<(), Confi
     }
 }
 
-/// An origin as browsers write it (RFC 6454, section 6.1); any other text would never match.
+/// Checks web origins, which must be written as browsers do (RFC 6454, section 6.1), or never match.
 fn check_origins(origins: &[String]) -> Result<(), ConfigError> {
     let is_origin = |text: &str| {
         let Ok(uri) = text.parse::<Uri>() else { return false };

@@ -1,4 +1,4 @@
-//! Checks of `cluster`, and of it against the admin port that replicas speak over.
+//! Checks of `cluster`, and of its relation to the admin port, over which replicas communicate.
 
 use std::net::SocketAddr;
 

@@ -1,11 +1,12 @@
-//! Checks of what `origin.endpoint` and `buckets.NAME.bucket` are at AWS: kinds that cannot work are refused with the reason.
+//! Checks of the kinds of `origin.endpoint` and `buckets.NAME.bucket` at AWS: unsupported ones are refused with the
+//! reason.
 
 use super::values::wrong;
 use crate::config::ConfigError;
 use crate::origin::config::{Addressing, OriginConfig};
 use crate::origin::{AccessPoint, DirectoryBucket, NotAnAccessPoint};
 
-/// An endpoint whose kind is known by its name.
+/// Checks an endpoint whose kind is recognised by its name.
 pub(super) fn check(origin: &OriginConfig) -> Result<(), ConfigError> {
     const KEY: &str = "origin.endpoint";
     let Ok(uri) = origin.endpoint.parse::<http::Uri>() else { return Ok(()) };
@@ -47,7 +48,7 @@ pub(super) fn check(origin: &OriginConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The ARN of what stands in the place of a bucket.
+/// Checks the ARN in place of a bucket name.
 pub(super) fn check_arn(key: &str, arn: &str) -> Result<(), ConfigError> {
     match AccessPoint::parse(arn) {
         Ok(_) => Ok(()),
@@ -66,7 +67,7 @@ pub(super) fn check_arn(key: &str, arn: &str) -> Result<(), ConfigError> {
     }
 }
 
-/// A directory bucket of S3 Express One Zone at this origin.
+/// Checks a directory bucket of S3 Express One Zone at this origin.
 pub(super) fn check_directory_bucket(
     key: &str,
     name: &str,

@@ -1,4 +1,4 @@
-//! Checks of `origin`: its endpoint, its credentials and the times of requests.
+//! Checks of `origin`: its endpoint, its credentials and its timeouts.
 
 use std::net::IpAddr;
 

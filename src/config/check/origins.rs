@@ -11,11 +11,11 @@ use crate::origin::DirectoryBucket;
 use crate::origin::config::{BucketConfig, DEFAULT_ORIGIN};
 use crate::s3::BucketName;
 
-/// Origins that may have a name.
+/// Maximum number of named origins.
 const MOST_ORIGINS: usize = 64;
-/// Buckets, or globs over them, that may be mapped.
+/// Maximum number of mapped buckets, or globs over them.
 const MOST_BUCKETS: usize = 1024;
-/// Bytes of the longest name of an origin: it is a label of metrics.
+/// Maximum length of an origin's name in bytes: it is a label of metrics.
 const LONGEST: usize = 63;
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {

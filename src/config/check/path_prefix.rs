@@ -1,10 +1,10 @@
-//! `listen[].path_prefix`.
+//! Checks of `listen[].path_prefix`.
 
 use crate::auth::AuthMode;
 use crate::config::ConfigError;
 use crate::proxy::ListenConfig;
 
-/// A path of plain segments, where hotset verifies signatures or nobody does.
+/// Checks that the prefix is a path of plain segments, and that the mode allows one.
 pub(super) fn check(
     index: usize,
     listen: &ListenConfig,

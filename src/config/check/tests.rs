@@ -5,7 +5,7 @@ use crate::events::webhook::config::{SnsConfig, WebhookConfig};
 use crate::origin::config::Addressing;
 use crate::tls::config::{ClientAuth, TlsConfig};
 
-/// The error for the default configuration with one change.
+/// Returns the error for the default configuration with one change.
 fn error(change: impl FnOnce(&mut Config)) -> String {
     let mut config = Config::default();
     change(&mut config);

@@ -45,7 +45,7 @@ pub(super) fn greater_than_zero(key: &str, value: HumanDuration) -> Result<(), C
     if value.is_zero() { wrong(key, "must be greater than zero") } else { Ok(()) }
 }
 
-/// Parses `ip:port`; port 0 lets the system choose one and so is never taken.
+/// Parses `ip:port`; port 0 is chosen by the system and thus never occupied.
 pub(super) fn free_address(
     key: &str,
     text: &str,

@@ -1,10 +1,10 @@
-//! A share of requests or hits that is drawn by chance.
+//! A randomly sampled share of requests or hits.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Units of a share in one per cent.
+/// Units of the rate in one per cent.
 const PERCENT: u32 = 10_000;
 
 /// A share in millionths, written as per cent with up to four decimals, such as `0.1%`; nothing by default.
@@ -12,12 +12,12 @@ const PERCENT: u32 = 10_000;
 pub struct SampleRate(u32);
 
 impl SampleRate {
-    /// One of a hundred.
+    /// A share of one per cent.
     pub const ONE_PERCENT: Self = Self(PERCENT);
-    /// Everything.
+    /// A share of everything.
     pub const ALL: Self = Self(100 * PERCENT);
 
-    /// Whether one is of the share, by chance.
+    /// Draws a sample: true with the probability of the share.
     pub fn draws(self) -> bool {
         self.0 != 0 && (self == Self::ALL || rand::random::<u32>() % Self::ALL.0 < self.0)
     }
