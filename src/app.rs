@@ -134,7 +134,7 @@ impl App {
         let origin = Origins::from(origin);
         descriptors::prepare(&config)?;
         if config.admin.address.is_some() {
-            // What is found when the disk is read counts already.
+            // Reading the disk already records metrics.
             let _recording = metrics::install();
         }
         tracing::install(&config.tracing).map_err(|(key, why)| RunError::Tracing(key, why))?;
@@ -250,7 +250,7 @@ impl App {
         };
         sockets.all_taken()?;
         secret_files::warn_of_wide(&config);
-        // Last of all: a start that fails leaves the disk as it is.
+        // Last: a failed start must not change the disk.
         cache.begin()?;
         origin.renew_credentials();
         Ok(Self {
@@ -358,7 +358,7 @@ impl App {
         if timeout_at(deadline, self.cache.close()).await.is_err() {
             log::warn!("shutdown.grace is over; some blocks in memory were not written to disk");
         }
-        // A collector that does not answer holds up no shutdown.
+        // An unreachable collector must not delay the shutdown.
         let limit = deadline.min(Instant::now() + self.reloader.in_force().tracing.timeout.0);
         if timeout_at(limit, tracing::flush()).await.is_err() {
             log::warn!("tracing.endpoint: some spans were not sent");
@@ -373,7 +373,7 @@ impl App {
 
 fn pingora_conf(config: &Config) -> ServerConf {
     ServerConf {
-        // TLS to the origin is below the connections that pingora is lent.
+        // TLS to the origin is handled below the connections that pingora borrows.
         ca_file: Some(NO_AUTHORITIES.to_owned()),
         upstream_keepalive_pool_size: config.origin.connections,
         threads: 1,

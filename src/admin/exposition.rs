@@ -24,7 +24,7 @@ pub(super) async fn answer(
 ) -> Response<Full<Bytes>> {
     let is_open = prefers_openmetrics(headers);
     let is_compressed = quality(headers, ACCEPT_ENCODING, "gzip").is_some_and(|q| q > 0.0);
-    // Thousands of lines are written and compressed: too long for a thread that may serve clients.
+    // Formatting and compressing thousands of lines takes too long for a thread that may serve clients.
     let page = spawn_blocking(move || {
         let text = render();
         let text = if is_open { openmetrics::from_prometheus(&text) } else { text };

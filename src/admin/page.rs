@@ -39,7 +39,7 @@ pub(super) fn find(method: &Method, path: &str) -> Option<Response<String>> {
     for (name, value) in [
         (CONTENT_TYPE, *kind),
         (CONTENT_SECURITY_POLICY, POLICY),
-        // It is as new as the server that it is in.
+        // The page must match the version of the server.
         (CACHE_CONTROL, "no-store"),
         (REFERRER_POLICY, "no-referrer"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -77,11 +77,11 @@ pub async fn serve(listener: TcpListener, state: AdminState, mut shutdown: watch
     upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         select! {
-            // Only an error, a dropped sender, is of interest; the value is looked up when asked.
+            // Only an error, a dropped sender, matters; the value is read when needed.
             changed = shutdown.changed() => if changed.is_err() { return },
             _ = upkeep.tick() => {
-                // A second's samples of a busy server take milliseconds, too long for this thread
-                // if it serves clients too.
+                // Draining a second's samples of a busy server takes milliseconds, too long for a thread that may serve
+                // clients.
                 let handle = state.api.stats.handle.clone();
                 spawn_blocking(move || handle.run_upkeep());
                 // Peaks are sampled.
@@ -128,7 +128,7 @@ async fn serve_connection(
     draining: watch::Receiver<bool>,
     slot: Slot,
 ) {
-    // Small answers to small questions of other replicas.
+    // Small responses to small requests of other replicas.
     let _ = stream.set_nodelay(true);
     let end = Arc::new(ConnectionEnd::of_new_connection());
     let Some(tls) = &state.tls else {
@@ -331,7 +331,7 @@ mod tests {
             let mut stream = TcpStream::connect(self.address).await.unwrap();
             stream.write_all(head.as_bytes()).await.unwrap();
             let mut answer = Vec::new();
-            // A reset after the answer is the server's right when it did not read all.
+            // The server may reset the connection after a response if it did not read the whole request.
             let _ = stream.read_to_end(&mut answer).await;
             String::from_utf8(answer).unwrap()
         }

@@ -62,7 +62,7 @@ impl PassedSockets {
     pub(super) fn from_environment() -> Result<Self, ActivationError> {
         let variable = |name| std::env::var(name).unwrap_or_default();
         let (process, count) = (variable("LISTEN_PID"), variable("LISTEN_FDS"));
-        // Of a parent, which passed it on with all of its environment.
+        // The variables may be inherited from a parent process that they were meant for.
         if count.is_empty() || process != std::process::id().to_string() {
             return Ok(Self::default());
         }

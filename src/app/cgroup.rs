@@ -97,7 +97,7 @@ pub(super) fn allowed_cpus(root: &Path) -> Option<usize> {
 fn limits(version: Version, levels: &[PathBuf]) -> Vec<MemoryGroup> {
     let names: &[&str] = match version {
         Version::V1 => &["memory.limit_in_bytes"],
-        // Above `memory.high` a group is slowed down until it is of no use.
+        // Above `memory.high` a group is throttled until it is unusable.
         Version::V2 => &["memory.max", "memory.high"],
     };
     let group = |folder: &PathBuf, source: PathBuf, limit: u64| {

@@ -78,7 +78,7 @@ fn adapt(groups: &[MemoryGroup], cache: &Cache) {
     let (full, now) = cache.block_capacity();
     let held = cache.usage().block_bytes;
     let next = measured.capacity(full, now, held);
-    // Again and again while it is shrunk: some of it is kept free for new blocks.
+    // Repeated while the cache shrinks: some of it stays free for new blocks.
     if next < full || next != now {
         cache.set_block_capacity(next);
     }

@@ -94,7 +94,7 @@ fn mapping_of<'a>(config: &'a Config, client: &BucketName) -> Option<(&'a str, &
         let matches = glob.matches(Text::new(client.as_str()));
         matches.then(|| (glob.literal().len(), pattern.as_str(), bucket))
     });
-    // Of several as long, the first by alphabet: `max_by_key` takes the last.
+    // Of several globs as long, the first by alphabet applies: `max_by_key` returns the last.
     let longest = matching.collect::<Vec<_>>().into_iter().rev().max_by_key(|(length, ..)| *length);
     longest.map(|(_, pattern, bucket)| (pattern, bucket))
 }

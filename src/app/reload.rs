@@ -241,7 +241,7 @@ impl Reloader {
             let Some(changed) = self.changed().await else { continue };
             sleep(SETTLED.min(every.0)).await;
             if self.changed().await == Some(changed) {
-                // Not ended with the watching.
+                // The reload must not be cancelled with the watch.
                 let _ = tokio::spawn(self.clone().reload("a changed file")).await;
             }
         }
@@ -353,7 +353,7 @@ impl Live {
         }
         let wrong = |error| ConfigError::because(format_args!("events.{error}"));
         let receivers = self.receivers.prepare(&new.events).map_err(wrong)?;
-        // Last: the origin takes the keys that identities bring as they are read.
+        // Last: the origin adopts the keys of identities as they are read.
         let running = self.origin.in_force();
         let next = origins.as_ref().map_or(&*running, |origins| &origins.set);
         let access = access_anew(&self.access, new, before, &self.origin, next);
@@ -374,7 +374,7 @@ impl Live {
         self.rules.set_exact_keys(are_aws);
         self.origin.in_force().renew_credentials(Some(&running));
         if moves {
-            // After the new ones are asked: what the old ones still answer is of before.
+            // After the switch to the new ones: responses of the old ones are of the time before.
             self.cache.confirm_all_once();
             if let Some(transparent) = self.access.transparent() {
                 transparent.forget_all();

@@ -31,7 +31,7 @@ pub fn warn_of_config(config: &Config, path: &Path) {
 }
 
 fn warn_of(what: &str, path: &Path) {
-    // Of a link, as Kubernetes has them, what it leads to.
+    // Follows symlinks, which Kubernetes uses.
     let Ok(file) = fs::metadata(path) else { return };
     let mode = file.permissions().mode() & 0o777;
     if mode & !ALLOWED != 0 {

@@ -34,7 +34,7 @@ impl Signals {
                 _ = self.term.recv() => return,
                 _ = self.int.recv() => return,
                 Some(()) = self.user.recv() => reopen(),
-                // What is wrong is in the log.
+                // Errors are logged by the reload.
                 Some(()) = self.hangup.recv() => drop(tokio::spawn(reloader.clone().reload("SIGHUP"))),
             }
         }

@@ -47,7 +47,7 @@ fn more_than_the_machine(config: &Config, machine: u64) -> Option<String> {
 }
 
 fn of_disk(index: usize, disk: &DiskConfig) -> Option<String> {
-    // The folder may be yet to be made.
+    // The directory may not exist yet.
     let existing = disk.path.ancestors().find(|path| path.exists())?;
     let system = statfs(existing).ok()?;
     let path = disk.path.display();
@@ -57,7 +57,7 @@ fn of_disk(index: usize, disk: &DiskConfig) -> Option<String> {
         ));
     }
     let size = size(&system);
-    // Those of the kernel (/proc) have no size.
+    // File systems of the kernel (/proc) have no size.
     (size > 0 && disk.capacity.bytes() > size).then(|| {
         format!(
             "cache.disk[{index}].capacity: {} is more than the file system of {path} has, {}: writes will fail when \
@@ -127,7 +127,7 @@ impl<'a> RuleScope<'a> {
         if later.prefix.len() == later.pattern.len() {
             return self.glob.as_ref().is_some_and(|glob| glob.matches(Text::new(later.pattern)));
         }
-        // `a/**` matches what has something after the slash.
+        // `a/**` requires something after the slash.
         self.folder.is_some_and(|folder| {
             later.prefix.starts_with(folder) && later.pattern.len() > folder.len()
         })

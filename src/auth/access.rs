@@ -240,7 +240,7 @@ impl Access {
         parsed: &Parsed,
         sender: Sender<'_>,
     ) -> Result<Admitted, S3Error> {
-        // S3 refuses two, whichever of them is right; of a preflight it looks at none.
+        // S3 refuses two signatures, whichever is right; it ignores those of a preflight.
         if !head.is_unsigned_options() {
             verify::signed_by(head.headers, &parsed.query)?;
         }
@@ -262,7 +262,7 @@ impl Access {
         };
         let Verification { verifier, origins, reserved, .. } = &**parts;
         let identities = parts.identities.current();
-        // Browsers never sign what they ask before the request itself.
+        // Browsers never sign preflights.
         if head.is_unsigned_options() {
             return Ok(Admitted::unsigned(None));
         }

@@ -200,7 +200,7 @@ mod tests {
         assert!(transparent.has_decided(&decision));
         transparent.forget_all();
         assert!(!transparent.has_decided(&decision));
-        // It was under way.
+        // A decision that was under way is void, too.
         transparent.remember(decision, before);
         assert!(!transparent.has_decided(&decision));
         transparent.remember(decision, Asked::now());

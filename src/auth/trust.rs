@@ -30,7 +30,7 @@ impl Trust {
     /// # Errors
     /// `AccessDenied`, naming the configuration key that refuses it.
     pub fn authorize(&self, head: &RequestHead<'_>, parsed: &Parsed) -> Result<(), S3Error> {
-        // What a page may do is then asked by the request itself; its preflight is answered by the origin, unsigned.
+        // The request itself is checked later; its preflight is answered by the origin, unsigned.
         if !head.is_preflight() {
             self.origins.check(head.method, head.headers)?;
         }
@@ -178,7 +178,7 @@ mod tests {
         {
             assert_eq!(code(&trust, &Method::PUT, "/ours/k", Some(source)), "AccessDenied");
         }
-        // What is not known is no way around.
+        // An unknown operation must not bypass the check.
         for query in ["foo", "tagging&tagging", "versionId=1"] {
             let refused = |target: &str, source| {
                 let code = code(&trust, &Method::PUT, &format!("{target}?{query}"), source);
@@ -191,7 +191,7 @@ mod tests {
         for target in ["/ours?prefix=a&prefix=../theirs/", "/ours?prefix=a%5Cb/../../theirs/"] {
             assert_eq!(code(&trust, &Method::GET, target, None), "AccessDenied", "{target}");
         }
-        // Who may do everything may do that too.
+        // Without restrictions this is allowed, too.
         assert_eq!(code(&self::trust(true, None), &Method::GET, "/ours/../theirs/k", None), "");
     }
 

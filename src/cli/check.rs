@@ -98,7 +98,7 @@ fn changes(running: &Value, config: &Config) -> Vec<Change> {
     });
     let new = config.effective().into_iter().map(|setting| (setting.key, setting.value));
     let (old, new): (Vec<KeyValue>, Vec<KeyValue>) = (old.collect(), new.collect());
-    // What the configuration leaves open was filled in by the start.
+    // Keys that the configuration leaves open were derived at the start.
     let derived = list("derived");
     let is_same = |key: &str, old: &Value, new: &Value| {
         old == new || new.is_null() && derived.iter().any(|derived| derived == key)

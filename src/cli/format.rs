@@ -58,7 +58,7 @@ pub(super) fn span(seconds: f64) -> String {
 
 fn scaled(mut value: f64, base: f64, units: usize) -> (f64, usize) {
     let mut unit = 0;
-    // What would be rounded up to the base is one of the next unit.
+    // A value that would be rounded up to the base takes the next unit.
     while value >= base - 0.5 && unit + 1 < units {
         value /= base;
         unit += 1;

@@ -137,7 +137,7 @@ async fn live(admin: &Admin, mut choice: Choice, interval: Duration) -> Result<E
         }
         match look(admin, choice).await {
             Ok(now) => (top, problem) = (now, None),
-            // It may be restarted; a token that is refused stays so.
+            // The server may be restarting; a refused token stays refused.
             Err(error @ AskError::NotReachable(..)) => problem = Some(error.to_string()),
             Err(error) => return Err(error),
         }

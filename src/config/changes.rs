@@ -87,7 +87,7 @@ const EFFECTS: &[(&str, Effect)] = &[
 pub(super) fn effect_of(key: &str) -> Effect {
     let key = without_indices(key);
     let matching = EFFECTS.iter().filter(|(name, _)| is_within(&key, name));
-    // A key that nothing names cannot be applied by anybody.
+    // An unlisted key cannot be applied at runtime.
     matching.max_by_key(|(name, _)| name.len()).map_or(Restart, |(_, effect)| *effect)
 }
 

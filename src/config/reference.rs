@@ -74,7 +74,7 @@ fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
 fn collect(path: &str, schema: &Value, default: Option<&Value>, keys: &mut Vec<Key>) {
     let text = schema.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
     keys.push(Key { path: path.to_owned(), kind: kind(schema), default: default.cloned(), text });
-    // Those of `origins` are the keys of `origin`, which are listed there.
+    // The keys of `origins` equal those of `origin`, which are listed there.
     let of_any_name = schema.get("additionalProperties").filter(|_| path != "origins");
     if let Some(value) = of_any_name.filter(|value| has_properties(value)) {
         for (name, property) in properties(value) {
@@ -110,7 +110,7 @@ fn kind(schema: &Value) -> String {
         _ => Vec::new(),
     };
     let mut words: Vec<String> = if let Some(Value::Array(words)) = schema.get("enum") {
-        // What Helm makes of a bare `off`.
+        // Leaves out the boolean into which Helm turns a bare `off`.
         words.iter().filter(|word| word.is_string()).map(shown).collect()
     } else if let Some(Value::Array(variants)) = schema.get("anyOf") {
         variants.iter().map(kind).collect()

@@ -34,7 +34,7 @@ struct ForUsers {
 
 impl Transform for ForUsers {
     fn transform(&mut self, schema: &mut Schema) {
-        // What is not set is explained by conf/hotset.yaml, and differs in the chart.
+        // Defaults are documented in conf/hotset.yaml, and differ in the chart.
         if !self.defaults {
             schema.remove("default");
         }

@@ -137,7 +137,7 @@ mod tests {
             ("redis: { url: redis://h }".to_owned(), "redis.list"),
         ] {
             let (found, problem) = of(&yaml).check().unwrap_err();
-            // A receiver that is not compiled in is all that is said of it.
+            // For a receiver that is not compiled in, only that is reported.
             let receiver = key.split('.').next().unwrap();
             let missing = problem.contains("built without it");
             assert!(found == key || missing && found == receiver, "{yaml}: {found}: {problem}");

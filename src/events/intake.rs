@@ -123,7 +123,7 @@ impl Intake {
     /// Applies a message that another replica received, which proves the flow of events here, too (R26).
     pub fn apply_from_peer(&self, source: &str, body: &[u8]) {
         match (Source::labelled(source), decode(body)) {
-            // A replica that starts anew confirms what lies on its disk: nothing is waited for.
+            // A replica that restarts validates its disk entries, so durability need not be awaited.
             (Some(source), Ok(notification)) => drop(self.take(source, None, &notification)),
             (None, _) | (_, Err(_)) => {
                 log::warn!("events: another replica sent what cannot be read: {}", sample(body));
@@ -176,7 +176,7 @@ impl Intake {
             let result = if event.change == Change::Nothing {
                 EventResult::Skipped
             } else if hash.is_some_and(|hash| self.recent.contains(hash)) {
-                // What its first copy did may not be durable yet.
+                // The effect of the first copy may not be durable yet.
                 applied.ticket = applied.ticket.max(self.cache.unsettled());
                 EventResult::Duplicate
             } else {

@@ -1,7 +1,7 @@
 //! Invalidation by S3 event notifications: receivers, and the application of events.
 //!
 //! ```text
-//!  receivers ── a message's bytes ──> intake ── s3::event ──> cache: forget, or confirm before it is served again
+//!  receivers ── a message's bytes ──> intake ── s3::event ──> cache: invalidate, or validate before the next hit
 //!                                       │
 //!                                       └── proof that events come (R26) ──> cache::Rules
 //! ```

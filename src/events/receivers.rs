@@ -260,7 +260,7 @@ impl Started {
                 return run.await;
             }
             if !is_canary {
-                // What it alone would have told is not told any more.
+                // Events that only this receiver delivered are no longer received.
                 rules.distrust_all("a receiver is no longer configured");
             }
         });

@@ -207,7 +207,7 @@ mod tests {
             sink.append(&line, 0);
         }
         let taken = 20_000 - usize::try_from(sink.take_dropped()).unwrap();
-        // What the writer holds, and what waits.
+        // One batch held by the writer, and one in the buffer.
         assert!(taken >= LIMIT / line.len() && taken <= 2 * LIMIT / line.len() + 1, "{taken}");
         for _ in 0..2 {
             allow.send(()).unwrap();
@@ -226,7 +226,7 @@ mod tests {
         sink.append(b"1\n", 0);
         sink.flush();
         assert_eq!(sink.take_dropped(), 0);
-        // It tells of three others.
+        // A line that reports three others.
         sink.append(b"2\n", 3);
         assert_eq!((sink.take_dropped(), sink.take_dropped()), (4, 0));
         sink.flush();

@@ -32,7 +32,7 @@ impl AddressSlots {
     fn of(&self, address: SocketAddr) -> Arc<Slots> {
         let mut by_address = self.by_address.lock();
         if by_address.len() >= MOST && !by_address.contains_key(&address) {
-            // A slot, and whoever waits for one, holds what it is of.
+            // A slot, and a task that waits for one, holds a reference to its entry.
             by_address.retain(|_, slots| Arc::strong_count(slots) > 1);
         }
         let new = || Slots::new(self.most.unwrap_or(usize::MAX));

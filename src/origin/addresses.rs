@@ -237,7 +237,7 @@ impl Addresses {
 
     fn count_failure(&self, address: SocketAddr) {
         let mut failures = self.failures.lock();
-        // Names whose addresses change all the time leave nothing behind but these.
+        // Names whose addresses keep changing leave nothing behind but these.
         if failures.len() < MOST || failures.contains_key(&address) {
             *failures.entry(address).or_default() += 1;
         }
@@ -436,7 +436,7 @@ mod tests {
         addresses.admit(known[0]);
         let first = |_| addresses.choose(&known).0[0];
         assert_eq!((0..30).map(first).filter(SocketAddr::is_ipv6).count(), 10);
-        // Where there is nothing else, it is used.
+        // An only address is used.
         let only = Addresses::default();
         assert_eq!(only.choose(&known[..1]), (vec![known[0]], None));
     }

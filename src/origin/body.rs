@@ -96,7 +96,7 @@ impl Body {
             let failure = match self.read(&mut sink).await {
                 Ok(()) => {
                     if self.at == self.end {
-                        // Before whoever has the last bytes sends its next request.
+                        // Before the reader of the last bytes sends its next request.
                         self.release().await;
                     }
                     return Ok(true);
@@ -112,7 +112,7 @@ impl Body {
         if let Some(mut exchange) = self.exchange.take() {
             self.waiting.ended(self.origin.hedging());
             if self.end == 0 {
-                // The body of an empty object is to be asked for before the connection counts as free.
+                // The body of an empty object must be read before the connection counts as idle.
                 let _ = exchange.read().await;
             }
             exchange.release().await;

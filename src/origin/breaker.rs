@@ -54,7 +54,7 @@ impl Sign {
             OriginError::Connect(..) | OriginError::Timeout("a connection" | "name resolution") => {
                 Self::Fails(None)
             }
-            // Of our own making.
+            // Errors of hotset's own making.
             OriginError::Timeout("a free connection")
             | OriginError::Down(_)
             | OriginError::GivenUp => Self::Nothing,
@@ -62,7 +62,7 @@ impl Sign {
                 Self::Fails(Some(about))
             }
             OriginError::Throttled(said) if said.code != "ServiceUnavailable" => Self::Answers,
-            // The answer to a HEAD does not say which of the two it is.
+            // The response to a HEAD does not tell which of the two it is.
             OriginError::Throttled(_) if is_head => Self::Nothing,
             OriginError::Throttled(_) => Self::Fails(Some(about)),
             OriginError::NotFound(_)

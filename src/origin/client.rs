@@ -260,7 +260,7 @@ impl Origin {
             by_version,
         };
         let exchange = match self.exchange(&request, budget).await {
-            // Who was asked for that very version is told that it may not be read.
+            // A client that requested a version by id gets the refusal instead.
             Err(OriginError::Denied(_)) if by_version && id.version().is_none() => {
                 request.by_version = false;
                 let by_name = self.exchange(&request, budget).await;
@@ -284,7 +284,7 @@ impl Origin {
         failure: OriginError,
         budget: &mut RetryBudget,
     ) -> Result<(), OriginError> {
-        // A body that broke off waits for the breaker; what has not begun is answered.
+        // A broken body waits for the breaker; a request that has not begun gets an error response.
         let is_down = matches!(failure, OriginError::Down(_));
         let may_wait = match budget.has_begun() {
             true => is_down || failure.is_retryable(),
@@ -397,7 +397,7 @@ impl Origin {
             return OriginError::Misdirected(Box::new((error, said)));
         }
         match status.as_u16() {
-            // It waited for bytes of the request that were lost, or late: the same again may be taken.
+            // The origin did not receive the request's bytes, or received them late: a retry may succeed.
             400 if error.code == "RequestTimeout" => OriginError::ServerError(error),
             400 | 401 | 403 if is_of_credentials(&error.code) => OriginError::OwnCredentials(error),
             401 | 403 => OriginError::Denied(error),

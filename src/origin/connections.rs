@@ -94,7 +94,7 @@ impl Connections {
         if let Some((stream, address, idle)) = kept {
             match self.in_use.try_take(address, urgency) {
                 Some(slot) => return Ok(Connected { stream, address, reused: Some(idle), slot }),
-                // Whoever waits for this address comes first.
+                // Waiting requests for this address take precedence.
                 None => self.pool.put(&route.host, address, stream),
             }
         }

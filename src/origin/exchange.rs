@@ -236,7 +236,7 @@ impl Exchange {
     async fn keep(self) {
         let Self { session, connections, host, address, slots: (slot, at_address), .. } = self;
         if let Some(stream) = session.reuse().await {
-            // Before whoever waits for one is woken.
+            // Before a request that waits for a connection is woken.
             connections.keep(&host, address, stream);
         }
         drop((at_address, slot));

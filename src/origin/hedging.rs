@@ -144,7 +144,7 @@ mod tests {
             let delay = hedging.delay(Phase::FirstByte, MIB).unwrap();
             assert!(delay > Duration::from_millis(85) && delay < Duration::from_millis(170));
         }
-        // What was not seen yet is not predicted.
+        // Unseen sizes and phases are not predicted.
         assert_eq!(hedging.delay(Phase::FirstByte, 64 * MIB), None);
         assert_eq!(hedging.delay(Phase::Head, MIB), None);
     }

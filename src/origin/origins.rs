@@ -94,7 +94,7 @@ impl Origins {
 
     /// Returns the set from which an object is requested.
     fn set_of(&self, id: &ObjectId) -> Result<Arc<OriginSet>, OriginError> {
-        // In this order: whoever has the new set knows that there was another.
+        // In this order: a reader of the new set must also see that there was another.
         let set = self.in_force();
         if !self.0.was_replaced.load(Ordering::Acquire) || set.has_realm_of(id) {
             return Ok(set);

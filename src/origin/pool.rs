@@ -213,7 +213,7 @@ fn is_quiet(stream: &mut Stream) -> bool {
         return false;
     }
     let mut byte = [0; 1];
-    // Else a task that has used up its turn would find every connection quiet.
+    // Unconstrained: otherwise a task without budget would find every connection quiet.
     tokio::task::unconstrained(stream.read(&mut byte)).now_or_never().is_none()
 }
 
@@ -263,7 +263,7 @@ mod tests {
             pool.put("host", address, stream);
             theirs.write_all(sends).await.unwrap();
             theirs.shutdown().await.unwrap();
-            // The task that sweeps looks as well as whoever takes.
+            // The sweep makes the same check as [`Pool::take`].
             while pool.idle.lock().count > 0 {
                 sleep(SWEEP).await;
             }

@@ -176,7 +176,7 @@ impl Resolver {
                     Some(failing) => failing.why = why,
                     None => known.failing = Some(Failing { since: now, why }),
                 }
-                // Where none are known, the request that fails says so.
+                // If none are known, the failing request logs it.
                 if known.addresses.is_some() {
                     failures::failed(OriginFailure::Name);
                     self.warn(&mut known, &error);

@@ -190,7 +190,7 @@ mod tests {
             limit.give_back(2);
             (0..3).for_each(|_| limit.answered());
         }
-        // Those that are not answered are bounded as ever.
+        // Unanswered requests are limited as before.
         assert!((1..=67).contains(&taken(&limit)));
     }
 

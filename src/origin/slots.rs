@@ -48,7 +48,7 @@ impl Class {
             Self::ReadAhead => all / 4,
             Self::Background => all / 2,
         };
-        // Of few slots, one at least is for metadata.
+        // At least one slot is reserved for metadata, even if there are few.
         let least = usize::from(self != Self::Metadata && all > 1);
         all - reserved.max(least)
     }
@@ -110,7 +110,7 @@ struct State {
 impl State {
     /// Takes a slot out of `count`, if a request of this class need not wait.
     fn takes(&mut self, class: Class, count: usize) -> bool {
-        // Who waits in a class as high has come before.
+        // Waiting requests of the same or a higher class go first.
         let is_first = self.waiting[..=class as usize].iter().all(VecDeque::is_empty);
         let takes = is_first && self.in_use < class.share(count);
         self.in_use += usize::from(takes);

@@ -54,7 +54,7 @@ impl Origin {
         }
         let head = build_head(Method::PUT, target.path.as_bytes(), &headers);
         let deadline = Instant::now() + self.config().deadline.0;
-        // A connection of its own: what is written on a kept one may be lost with it, and nobody would know.
+        // A new connection: a write over a reused one may be lost unnoticed.
         let urgency = Urgency::new(Class::Metadata);
         let exchange = self
             .transport()

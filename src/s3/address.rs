@@ -84,7 +84,7 @@ pub fn origin_form(raw_target: &[u8]) -> Result<String, S3Error> {
 /// Removes a prefix such as `/s3` from the path of a request target; `None`: the path does not begin with it as whole
 /// segments.
 pub fn without_prefix(raw_target: &[u8], prefix: &str) -> Option<Vec<u8>> {
-    // Of an absolute form the path begins behind the authority.
+    // In an absolute form the path begins after the authority.
     let text = std::str::from_utf8(raw_target).ok()?;
     let start = match text.starts_with('/') {
         true => 0,

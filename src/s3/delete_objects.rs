@@ -129,7 +129,7 @@ mod tests {
             "<Other><Object><Key>a</Key></Object></Other>",
             "<DeleteX><Object><Key>a</Key></Object></DeleteX>",
             "{\"Delete\":[]}",
-            // What S3's schema does not have.
+            // Elements outside S3's schema.
             "<Delete><Object><Key>a</Key></Object><Prefix>b/</Prefix></Delete>",
             "<Delete><Object><Key>a</Key><Name>b</Name></Object></Delete>",
             "<Delete><Object><Key>a</Key><key>b</key></Object></Delete>",

@@ -33,7 +33,7 @@ impl Evidence {
                 let etag = ETag::from_headers(headers)?;
                 let etag = opaque(etag.as_header().to_str().ok()?.as_bytes());
                 let etag = Some(String::from_utf8_lossy(etag).into_owned());
-                // What was encoded on the way has another length.
+                // A content coding on the way changes the length.
                 let plain = !headers.contains_key(header::CONTENT_ENCODING);
                 let size = plain.then(|| size_of_answer(status, headers)).flatten();
                 Some(Self::Object { etag, size })

@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn keys_are_decoded_where_the_answer_says_that_they_are_encoded() {
         let contents = "<Contents><Key>a+b%2B%0A%C3%BC/x</Key><Size>1</Size></Contents>";
-        // Wherever it says so.
+        // Wherever the element stands.
         for text in [
             format!("<EncodingType>url</EncodingType>{contents}"),
             format!("{contents}<EncodingType>url</EncodingType>"),

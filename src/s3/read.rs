@@ -32,7 +32,7 @@ const READ_HEADERS: [&str; 9] = [
     CHECKSUM_MODE,
     "x-amz-user-agent",
     "x-amz-api-version",
-    // Of a CloudFront before us; it is not passed on.
+    // Added by CloudFront; it is not passed on.
     "x-amz-cf-id",
 ];
 
@@ -125,7 +125,7 @@ impl Read {
         };
         let version = query.get(VERSION_ID).map(VersionId::new);
         let part = query.get(PART_NUMBER).map(PartNumber::parse);
-        // What is no version's id or part's number, and a range of a part, is refused by the origin, in its own words.
+        // Invalid version ids and part numbers, and a range of a part, are refused by the origin, in its own words.
         if version == Some(None) || part == Some(None) {
             return Ok(None);
         }

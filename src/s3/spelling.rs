@@ -249,7 +249,7 @@ mod tests {
             // Only where a backslash is a character like any.
             "a\\b/../../k",
             "a%5Cb/../../k",
-            // Where what is cleaned is decoded and cleaned again.
+            // For servers that decode and clean repeatedly.
             "a%2Fb/../%2e%2e/k",
         ] {
             assert!(has_dot_segments(key), "{key}");

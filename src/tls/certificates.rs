@@ -153,8 +153,8 @@ fn server_config(
         _ => builder.with_no_client_auth(),
     };
     let mut server = builder.with_cert_resolver(Arc::new(shown));
-    // Sessions are resumed by tickets, which cost no memory. Their keys end with this configuration: what it took to
-    // be let in is asked for anew after a change.
+    // Sessions are resumed by tickets, which cost no memory. Their keys end with this configuration, so that clients
+    // are verified anew after a change.
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.ticketer = Ticketer::new().map_err(|error| TlsError {
         key: "cert".to_owned(),

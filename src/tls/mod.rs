@@ -138,7 +138,7 @@ impl Tls {
     fn reload(&self) {
         let before = self.seen.lock().clone();
         let new = self.read_new(&before).or_else(|error| {
-            // Between the two files of a pair, perhaps: the second look finds both.
+            // Perhaps between the replacement of the two files of a pair: the second check finds both.
             if before.refused.as_ref() == Some(&error) {
                 Err(error)
             } else {

@@ -1,18 +1,18 @@
 //! The admin API: JSON requests and responses.
 //!
 //! ```text
-//!  POST   /api/v1/purge        forget keys, a prefix, a bucket or everything, and erase it where that is asked
-//!  POST   /api/v1/warm         begin to warm keys or a prefix; the same again joins the job that runs
-//!  GET    /api/v1/warm         the jobs that run and the last that ended
-//!  GET    /api/v1/warm/{id}    how far one is
-//!  DELETE /api/v1/warm/{id}    end it
+//!  POST   /api/v1/purge        invalidate keys, a prefix, a bucket or everything; erase them on request
+//!  POST   /api/v1/warm         warm keys or a prefix; an equal request joins the running job
+//!  GET    /api/v1/warm         running jobs and the last completed ones
+//!  GET    /api/v1/warm/{id}    progress of a job
+//!  DELETE /api/v1/warm/{id}    cancel a job
 //!  GET    /api/v1/stats        counters, gauges, recent errors
 //!  GET    /api/v1/top          the hottest objects, prefixes, identities or addresses
-//!  GET    /api/v1/requests     requests as they end, for as long as the client reads
+//!  GET    /api/v1/requests     completed requests as a stream
 //!  GET    /api/v1/config       the effective configuration, without secrets
-//!  POST   /api/v1/reload       read the configuration again, and put it into force
+//!  POST   /api/v1/reload       reload the configuration
 //!  GET    /api/v1/log-level    the minimum level of log messages; POST sets it
-//!  GET    /api/v1/explain      the state of an object, or what would become of a request
+//!  GET    /api/v1/explain      the state of an object, or the predicted outcome of a request
 //! ```
 //! A request is parsed completely before any of it is executed; an error is one line in `error`.
 

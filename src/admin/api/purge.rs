@@ -124,7 +124,7 @@ pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Ans
     log::info!("purged by hand: {first}{}", if count > 1 { " and others" } else { "" });
     metrics::purged(label(&scopes[0]), count as u64);
     let cache = api.cache.clone();
-    // Thousands of keys take longer than a worker may be kept.
+    // Thousands of keys would block a worker for too long.
     let purging = spawn_blocking(move || (cache.purge(&scopes), scopes)).await;
     let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the purge did not complete");
     let (purged, scopes) = purging.map_err(failed)?;

@@ -76,7 +76,7 @@ pub(super) fn progress(api: &Api, id: &str) -> Answer {
 pub(super) async fn cancel(api: &Api, id: &str) -> Answer {
     let job = find(api, id)?;
     job.cancel();
-    // It ends by itself even if that takes longer.
+    // If this times out, the job still ends by itself.
     let _ = timeout(ENDS, job.ended()).await;
     Ok(json(StatusCode::OK, &api.warmer.progress(&job)))
 }

@@ -138,7 +138,7 @@ impl Body for LineStream {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
         let line = ready!(this.poll_line(cx));
-        // It is asked for the next line only when the client has taken those before it.
+        // The next line is requested only when the client has read the previous ones.
         this.end.renew();
         Poll::Ready(line.map(|line| Ok(Frame::data(line))))
     }

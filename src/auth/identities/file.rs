@@ -191,7 +191,7 @@ impl Entry {
 
 impl OriginEntry {
     fn keys(self, name: &str) -> Result<OriginKeys, Wrong> {
-        // No domain that somebody configures has a blank.
+        // No configured domain contains a blank.
         let own_domain = || format!("identity {name}");
         let keys = match self {
             Self::Anonymous => return Ok(OriginKeys { domain: own_domain(), credentials: None }),

@@ -96,7 +96,7 @@ async fn live(admin: &Admin, interval: Duration) -> Result<Ending, AskError> {
                     window.add(now);
                     problem = None;
                 }
-                // It may be restarted; a token that is refused stays so.
+                // The server may be restarting; a refused token stays refused.
                 Err(error @ AskError::NotReachable(..)) => problem = Some(error.to_string()),
                 Err(error) => return Err(error),
             },

@@ -47,7 +47,7 @@ pub(super) fn check(config: &WebhookConfig, taken: &[SocketAddr]) -> Result<(), 
 fn check_secrets(key: &str, secrets: &[Secret]) -> Result<(), ConfigError> {
     let shortest = WebhookConfig::SECRET_MIN;
     let length = |secret: &Secret| match secret.expose().split_once(' ') {
-        // What `Authorization` says before it is no secret.
+        // The scheme in `Authorization` is not part of the secret.
         Some(("Basic" | "Bearer", secret)) => secret.len(),
         _ => secret.expose().len(),
     };

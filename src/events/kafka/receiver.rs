@@ -90,14 +90,15 @@ impl Kafka {
             ("bootstrap.servers", self.config.brokers.join(",").as_str()),
             ("group.id", &self.group),
             ("client.id", "hotset"),
-            // The least that brokers take: a replica that crashed waits so long for its former self.
+            // The minimum that brokers accept: after a crash a replica waits this long for its former session to
+            // expire.
             ("session.timeout.ms", "6000"),
             ("heartbeat.interval.ms", "2000"),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
-            // Partitions that are new, and those that have forgotten what we have not seen.
+            // New partitions, and those that no longer have messages which were not consumed yet.
             ("auto.offset.reset", "earliest"),
-            // So many bytes may lie in memory, received and not yet applied.
+            // Maximum KiB received and not yet applied.
             ("queued.max.messages.kbytes", "16384"),
             ("statistics.interval.ms", "15000"),
         ] {

@@ -59,7 +59,7 @@ async fn session(
     status.up();
     loop {
         tokio::select! {
-            // The client would come back by itself, but in silence.
+            // The client would reconnect by itself, but silently.
             _ = lost.recv() => return Err("the server closed the connection".into()),
             chunk = messages.next() => match chunk {
                 Some(chunk) => apply(chunk, intake, origin, status).await?,
@@ -77,7 +77,7 @@ async fn connect(config: &NatsConfig) -> Result<(Client, mpsc::Receiver<()>), Fa
         .connection_timeout(CONNECT_TIMEOUT)
         .event_callback(move |event| {
             if matches!(event, Event::Disconnected | Event::Closed) {
-                // Full: it was told already.
+                // Full: the loss was reported already.
                 let _ = tell.try_send(());
             }
             std::future::ready(())
@@ -104,7 +104,7 @@ async fn consume(config: &NatsConfig, client: Client) -> Result<Messages, Failur
     let consumer = stream
         .create_consumer(PullConfig {
             durable_name: Some(name),
-            // What happened before there was a consumer, there was no cache to be wrong about.
+            // Events from before the consumer existed concern no cached object.
             deliver_policy: DeliverPolicy::New,
             ack_policy: AckPolicy::Explicit,
             ack_wait: ACK_WAIT,

@@ -64,7 +64,7 @@ impl Redis {
             .set_response_timeout(Some(ANSWER_TIMEOUT));
         let mut server = client.get_multiplexed_async_connection_with_config(&timeouts).await?;
         loop {
-            // First of all what an earlier life left behind.
+            // First the events left by a previous run.
             let last = isize::try_from(CHUNK)? - 1;
             let left: Vec<Vec<u8>> = redis::cmd("LRANGE")
                 .arg(&self.taken)
@@ -116,7 +116,7 @@ impl Redis {
         };
         let results: Vec<_> = events.iter().map(|event| apply(event)).collect();
         let is_readable: Vec<_> = results.iter().map(Option::is_some).collect();
-        // What cannot be read has nothing to wait for.
+        // Undecodable events need not wait for durability.
         let applied = results.into_iter().map(Option::unwrap_or_default);
         let durable = intake.durable_prefix(applied).await;
         let mut off = Pipeline::new();

@@ -73,7 +73,7 @@ impl Authentication {
     /// Authenticates by the head, before the body is read.
     pub(super) fn by_head(&self, headers: &HeaderMap) -> Result<ByHead, Outcome> {
         if self.everybody {
-            // Whoever can connect, but for web pages (R39): none of them sends notifications.
+            // Every client is trusted except for web pages (R39), which never send notifications.
             let checked = AllowedOrigins::default().check(&Method::POST, headers);
             return checked.map(|()| ByHead::Known).map_err(|refused| {
                 log::warn!("events.webhook: a notification is refused: {refused}");
@@ -111,7 +111,7 @@ impl Authentication {
             let taken = self.signed.take(headers, body, SystemTime::now())?;
             return Ok(Sender::Signed(taken));
         }
-        // A subscription is confirmed only for a topic of ours, whoever brings the question.
+        // A subscription is confirmed only for a configured topic, whoever sends it.
         let asks = headers.get("x-amz-sns-message-type").map(http::HeaderValue::as_bytes);
         let known = matches!(head, ByHead::Known);
         if known && !matches!(asks, Some(b"SubscriptionConfirmation")) {
@@ -143,7 +143,7 @@ impl Authentication {
     }
 
     fn is_one_of(&self, tags: &[hmac::Tag], presented: &[u8]) -> bool {
-        // Each is compared, so that the time says nothing of which one it is.
+        // All are compared, so that the time does not reveal which one matches.
         let equal = |tag: &hmac::Tag| hmac::verify(&self.key, presented, tag.as_ref()).is_ok();
         tags.iter().filter(|tag| equal(tag)).count() > 0
     }

@@ -1,8 +1,8 @@
 //! HTTP listener for event notifications of SNS, `EventBridge`, MinIO, Ceph, and relays that sign.
 //!
 //! ```text
-//! server      a listener of its own: TLS, connections, heads, bodies: all bounded
-//! receiver    one request: who sends it (authentication), what it says (the intake), what is answered
+//! server      listener with limits on TLS, connections, heads and bodies
+//! receiver    one request: authentication, application by the intake, response
 //! ```
 //!
 //! The invariant: 2xx is answered only to an authenticated sender, and only after its events were applied and would

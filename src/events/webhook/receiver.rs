@@ -51,7 +51,7 @@ impl Receiver {
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<String> {
         let outcome = match *request.method() {
             Method::POST => self.post(request).await.unwrap_or_else(|outcome| outcome),
-            // MinIO asks so whether anybody is there.
+            // MinIO checks the endpoint this way.
             Method::HEAD => Outcome::Probe,
             _ => Outcome::Method,
         };

@@ -189,7 +189,7 @@ mod tests {
             let headers = headers(timestamp, &signature);
             assert_eq!(take(&signed(), &headers, BODY), Some(Outcome::Forged), "{headers:?}");
         }
-        // Right, but written in another way: the same second must not have two names.
+        // Valid, but spelled differently: each second must have only one spelling.
         let padded = sign("a made-up new secret", &format!("0{NOW}"), BODY);
         assert_eq!(take(&signed(), &padded, BODY), Some(Outcome::Forged));
         assert_eq!(take(&signed(), &HeaderMap::new(), BODY), Some(Outcome::Forged));

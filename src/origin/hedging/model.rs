@@ -158,7 +158,7 @@ mod tests {
             }
         }
         assert!(model.quantiles(1).unwrap().p95 < Duration::from_millis(23));
-        // And a pause is not the end of what is known.
+        // A pause does not discard the samples.
         tokio::time::advance(Duration::from_hours(1000)).await;
         millis(30..31).for_each(|elapsed| model.record(1, elapsed));
         assert!(model.quantiles(1).unwrap().median < Duration::from_millis(23));

@@ -100,7 +100,7 @@ impl Meter {
     pub(super) fn answered(&mut self, elapsed: Duration) {
         blend(&mut self.first_byte, elapsed);
         if self.step.settling == Duration::MAX {
-            // Those that were sent with it are answered soon.
+            // Requests sent together are answered soon after.
             self.step.settling = elapsed.min(LATE) / 2;
         }
     }

@@ -130,7 +130,7 @@ impl Search {
         if let Trial::None(until) = self.trial {
             let others = has_other_readers((self.width, sample), (width, base));
             self.base = Some((self.width, sample));
-            // What is best for many readers is not for one.
+            // The best width for many readers differs from that for one.
             if others && self.throttled.is_none() || until.is_none_or(|until| now >= until) {
                 self.begin(sample);
             }
@@ -159,7 +159,7 @@ impl Search {
     /// Begins trials at the width in force.
     fn begin(&mut self, sample: Sample) {
         self.peak = sample.rate;
-        // What was too much a moment ago is approached in small steps.
+        // A width that was throttled recently is approached in small steps.
         let pace = if self.throttled.is_some() { Pace::Slow } else { Pace::Fast };
         self.trial = Trial::Wider(pace);
         self.width = self.tried();

@@ -64,7 +64,7 @@ const TABLE: [(&str, Change); 50] = [
     ("OBJECT_ARCHIVE", MARKED),
     ("OBJECT_METADATA_UPDATE", Described),
     ("OBJECT_FINALIZE", Created),
-    // Whatever may happen to an object one day.
+    // Future events of objects.
     ("Object*", Created),
 ];
 

@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(read("a+%2B", Encoding::Plain), ["a+%2B", "a +", "a++"]);
         assert_eq!(read("100%", Encoding::Plain), ["100%"]);
         assert_eq!(read("a/b", Encoding::Plain), ["a/b"]);
-        // These cannot be a form, whoever says so.
+        // Texts that cannot be form-encoded, despite the declared encoding.
         assert_eq!(read("a b+c", Encoding::Form), ["a b c", "a b+c"]);
         assert_eq!(read("100%+x", Encoding::Form), ["100% x", "100%+x"]);
         assert_eq!(read("%FF", Encoding::Form), ["%FF"]);

@@ -153,7 +153,7 @@ fn the_last_chunk_and_the_trailers_are_signed_too() {
     let unsigned = &body[..body.find("x-amz-trailer-signature").unwrap()];
     let (_, result) = push(Form::UnsignedTrailer, 4, unsigned.as_bytes(), 11);
     assert_eq!(result, Err(ChunkedError::TrailerSignature));
-    // A trailer that no form announced is not taken from a body whose trailers nobody signed.
+    // An unannounced trailer is not accepted from a body with unsigned trailers.
     let plain = text(signed(b"data", false));
     let added = format!("{}x-amz-checksum-crc32c:sOO8/Q==\r\n\r\n", plain.trim_end());
     assert!(push(Form::Raw, 4, added.as_bytes(), 1000).1.is_err());

@@ -45,7 +45,7 @@ fn read(head: &[u8]) -> Option<Sent> {
         let value = HeaderValue::from_bytes(header.value).ok()?;
         map.append(header.name.parse::<HeaderName>().ok()?, value);
     }
-    // Which host is meant is the HTTP layer's to refuse.
+    // An ambiguous host is refused by the HTTP layer.
     map.get("host").filter(|host| host.to_str().is_ok())?;
     let method = request.method?.parse().ok()?;
     Some(Sent { method, target: request.path?.to_owned(), headers: map, has_body: false })

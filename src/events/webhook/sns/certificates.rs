@@ -105,7 +105,7 @@ impl Certificates {
             return Err("there is no certificate in it".to_owned());
         }
         let certificate = found.remove(0);
-        // Those that lead to an authority are in the file, or are those of the host itself.
+        // Intermediates are in the file, or are those of the host itself.
         found.extend(answer.chain.iter().cloned());
         self.believe(url, &certificate, &found)?;
         let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|e| e.to_string())?;

@@ -90,7 +90,7 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) -> io::Result<Answer> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    // It ends when the sender is dropped, at the end of this function or of its time.
+    // The task ends when the sender is dropped, at the end of this function or on its timeout.
     let connection = tokio::spawn(connection);
     let default_port = url.port == if url.tls { 443 } else { 80 };
     let host = if default_port { url.host.clone() } else { format!("{}:{}", url.host, url.port) };
