@@ -114,7 +114,7 @@ fn collector() -> Result<SocketAddr> {
 
 /// Answers each request of a connection with 200.
 fn accept(mut stream: TcpStream) -> std::io::Result<()> {
-    let (mut unread, mut buffer) = (Vec::new(), [0; 64 << 10]);
+    let (mut unread, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
     loop {
         while let Some(head) = unread.windows(4).position(|end| end == b"\r\n\r\n") {
             let text = String::from_utf8_lossy(&unread[..head]).to_ascii_lowercase();
