@@ -12,7 +12,7 @@ use crate::config::units::HumanDuration;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthConfig {
-    /// How requests are authorised (R20). `trust`: every client may do what the origin credentials
+    /// Authorisation mode of requests (R20). `trust`: every client may do what the origin credentials
     /// may do. `verify`: hotset checks signatures, and the identities file says who may do what.
     /// `transparent`: S3 decides on each caller's own request.
     pub mode: AuthMode,
@@ -70,7 +70,7 @@ impl Default for AuthConfig {
     }
 }
 
-/// How requests are authorised.
+/// Authorisation mode of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]

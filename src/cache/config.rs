@@ -28,14 +28,14 @@ pub struct CacheConfig {
     pub in_flight: Option<ByteSize>,
     /// Maximum size of one request to the origin, a multiple of `block`.
     pub fetch: ByteSize,
-    /// How far one response may fetch ahead of its client.
+    /// Maximum bytes that one response fetches ahead of its client.
     pub read_ahead: ByteSize,
     /// Whether to fetch what a client that reads an object by several requests is likely to read next: in order, at equal
     /// distances, or the metadata at the end of a Parquet or ORC file. Not in `transparent` mode.
     pub predict_reads: bool,
     /// Directories of the disk tier; none: memory only.
     pub disk: Vec<DiskConfig>,
-    /// Which blocks evicted from memory are written to disk. `second-touch`: those requested at
+    /// Choice of the blocks evicted from memory that are written to disk. `second-touch`: those requested at
     /// least twice, and all while the disk has free space. `first-touch`: all.
     pub admission: AdmissionMode,
 }
@@ -76,7 +76,7 @@ impl Default for CacheConfig {
     }
 }
 
-/// How objects whose `bucket/key` matches are cached, an item of `rules`. The first match applies.
+/// Caching rule of the objects whose `bucket/key` matches, an item of `rules`. The first match applies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -84,20 +84,20 @@ pub struct RuleConfig {
     /// Glob over `bucket/key`: `*` and `?` match within one path segment, `**` across segments.
     #[serde(rename = "match")]
     pub pattern: String,
-    /// How long an object is served without asking the origin: `immutable` (until it is
+    /// Time for which an object is served without asking the origin: `immutable` (until it is
     /// invalidated), `revalidate` (ask on every read), `bypass` (do not cache), `{ ttl: 60s }`, or
     /// `{ events: .. }` (by S3 event notifications).
     pub freshness: Freshness,
-    /// How long after its freshness lifetime an object may be served while the origin fails (R14);
+    /// Time after its freshness lifetime for which an object may be served while the origin fails (R14);
     /// `None`: never.
     pub max_stale: Option<HumanDuration>,
     /// With `max_stale`: how long a revalidation may take before the stale object is served. Once
     /// the origin is known to fail, the limit is 100 ms. A later answer still updates the cache.
     pub stale_after: HumanDuration,
-    /// How long after its freshness lifetime an object is served at once while it is revalidated in
+    /// Time after its freshness lifetime for which an object is served at once while it is revalidated in
     /// the background (RFC 5861); `None`: never. Only with `ttl` and `events`.
     pub stale_while_revalidate: Option<HumanDuration>,
-    /// How long the absence of a key is cached (R12).
+    /// Time for which the absence of a key is cached (R12).
     pub negative: HumanDuration,
     /// Whether an object's own `Cache-Control` is honoured (R13): `no-store` and `private` are not
     /// cached; with a `ttl`, `no-cache` and `max-age=0` are revalidated before each response.
@@ -108,20 +108,20 @@ pub struct RuleConfig {
     /// Share of hits, such as `0.1%`, whose metadata and one block are compared with the origin in the background. What
     /// differs is dropped, and logged with both versions. `None`: no hits.
     pub verify_hits: Option<SampleRate>,
-    /// Where objects are read while their origin is down; `None`: nowhere.
+    /// Replica from which objects are read while their origin is down; `None`: none.
     pub failover: Option<FailoverConfig>,
     /// Maximum share of each disk tier directory that these objects may use; `None`: no limit.
     pub disk_share: Option<Share>,
-    /// How long `ListObjectsV2` of these keys and `HeadBucket` are answered from memory (R27), at
+    /// Time for which `ListObjectsV2` of these keys and `HeadBucket` are answered from memory (R27), at
     /// most 1m; `None`: not cached.
     pub lists: Option<HumanDuration>,
     /// Whether blocks of these objects stay on disk as long as others can be evicted.
     pub pinned: bool,
-    /// What is read of an object when an event reports its creation; `None`: nothing.
+    /// Part of an object that is read when an event reports its creation; `None`: nothing.
     pub prefetch: Option<PrefetchConfig>,
 }
 
-/// What is read of a new object before any client asks for it, the key `prefetch` of a rule.
+/// Part of a new object that is read before any client asks for it, the key `prefetch` of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -198,7 +198,7 @@ pub struct EventsFreshness {
     pub ttl: HumanDuration,
     /// Freshness lifetime while events are proven to arrive.
     pub backstop: HumanDuration,
-    /// How long an event or canary of the bucket, under the rule's pattern, proves that events
+    /// Time for which an event or canary of the bucket, under the rule's pattern, proves that events
     /// arrive.
     pub proof: HumanDuration,
 }

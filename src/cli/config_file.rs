@@ -14,7 +14,7 @@ use crate::tls::{Tls, authorities};
 /// Exit code for invalid arguments or configuration.
 pub(super) const WRONG: u8 = 2;
 
-/// Where the configuration is.
+/// Path of the configuration.
 #[derive(Debug, Args)]
 pub(super) struct ConfigFile {
     /// The configuration's file; without it the defaults hold

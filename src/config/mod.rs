@@ -114,10 +114,10 @@ impl Default for Config {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ShutdownConfig {
-    /// How long requests are still served after SIGTERM, while `/readyz` already answers 503. In
+    /// Time for which requests are still served after SIGTERM, while `/readyz` already answers 503. In
     /// that time load balancers notice and send new connections elsewhere.
     pub delay: HumanDuration,
-    /// How long responses in flight may take to finish after that. The process ends sooner when
+    /// Maximum time for responses in flight to finish after that. The process ends sooner when
     /// none is left.
     pub grace: HumanDuration,
 }

@@ -36,7 +36,7 @@ pub struct CanaryConfig {
     pub key: String,
     /// Interval between writes.
     pub every: HumanDuration,
-    /// How long its event may take to arrive; without it the bucket's events are no longer trusted.
+    /// Maximum time until its event arrives; without it the bucket's events are no longer trusted.
     pub timeout: HumanDuration,
 }
 

@@ -132,9 +132,9 @@ pub struct LimitsConfig {
     pub header_timeout: HumanDuration,
     /// Timeout for receiving each 64 KiB of a request body.
     pub body_timeout: HumanDuration,
-    /// How long a client may read nothing of its response before the connection is closed.
+    /// Maximum time for which a client reads nothing of its response before the connection is closed.
     pub write_timeout: HumanDuration,
-    /// How long an idle connection is kept open. Set it above the idle timeout of load balancers in
+    /// Time for which an idle connection is kept open. Set it above the idle timeout of load balancers in
     /// front (60 s for an ALB), which otherwise answer 502 when hotset closes first.
     pub keep_alive: HumanDuration,
     /// Maximum requests on one HTTP/1 connection; `None`: no limit.

@@ -23,7 +23,7 @@ pub struct TlsConfig {
     pub client_ca: Option<PathBuf>,
     /// Whether clients are asked for a certificate: `none`, `optional` or `required`.
     pub client_auth: ClientAuth,
-    /// How often the files are checked for changes.
+    /// Interval at which the files are checked for changes.
     pub reload: HumanDuration,
 }
 

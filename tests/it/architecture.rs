@@ -7,6 +7,8 @@
 
 /// Import cycles between files.
 mod circles;
+/// First sentences of doc comments.
+mod doc_comments;
 /// The facade of the cache.
 mod facade;
 /// Modules named in the documentation.
@@ -154,22 +156,29 @@ fn bare(text: &str) -> String {
 }
 
 fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let found: Vec<_> =
+        rust_files("src").into_iter().map(|(path, text)| Source { path, text }).collect();
+    assert!(found.len() > 30, "the sources are found");
+    found
+}
+
+/// Returns the paths below a folder of the repository, with slashes, and the texts of all Rust files there.
+fn rust_files(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut found = Vec::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).expect("a readable folder") {
             let path: PathBuf = entry.expect("a readable entry").path();
             if path.is_dir() {
-                folders.push(path);
+                folders.extend((!path.ends_with("target")).then_some(path));
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).expect("a readable file");
                 let below = path.strip_prefix(&root).expect("below the root");
-                found.push(Source { path: below.to_string_lossy().replace('\\', "/"), text });
+                found.push((below.to_string_lossy().replace('\\', "/"), text));
             }
         }
     }
-    assert!(found.len() > 30, "the sources are found");
     found
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::units::HumanDuration;
 use crate::s3::BucketName;
 
-/// Where objects are read while their origin is down, the key `failover` of a rule.
+/// Replica from which objects are read while their origin is down, the key `failover` of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]

@@ -22,7 +22,7 @@ pub struct AmqpConfig {
     /// Name of the durable queue, declared if missing. Each replica needs its own. `None`:
     /// `hotset-` followed by the host name.
     pub queue: Option<String>,
-    /// How long the broker keeps the queue without consumers; `None`: for ever.
+    /// Time for which the broker keeps the queue without consumers; `None`: for ever.
     pub expires: Option<HumanDuration>,
     /// Maximum number of unacknowledged messages.
     pub prefetch: u16,

@@ -31,7 +31,7 @@ pub struct NatsConfig {
     /// Name of the durable consumer, created if missing. Each replica needs its own. `None`:
     /// `hotset-` followed by the host name.
     pub consumer: Option<String>,
-    /// How long the server keeps the consumer without requests; `None`: for ever.
+    /// Time for which the server keeps the consumer without requests; `None`: for ever.
     pub expires: Option<HumanDuration>,
     /// Name of the origin whose buckets its messages name; `None`: they may be any origin's.
     pub origin: Option<String>,

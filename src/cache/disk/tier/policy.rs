@@ -106,7 +106,7 @@ impl Reinsertion {
     }
 }
 
-/// Which blocks that leave memory are written.
+/// Choice of the blocks evicted from memory that are written to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
