@@ -50,8 +50,8 @@ pub fn costs(bench: &Bench) -> Result<Vec<Row>> {
             Bar::AtMost(1.03),
             format!("limits: {{ per_address: {LIMITS} }}\n"),
         ),
-        variant("traces of none", 1, Bar::AtMost(1.03), trace("0")),
-        variant("traces of 1 %", 1, Bar::AtMost(1.03), trace("1%")),
+        variant("traces of 0.01 %", 1, Bar::AtMost(1.03), trace("0.01%")),
+        variant("traces of 1 %, the default", 1, Bar::AtMost(1.03), trace("1%")),
     ];
     let apart = Apart::new()?;
     let origin = Origin::start(Pace::NEAR)?;

@@ -10,7 +10,7 @@ use crate::hotset::{self, Memory};
 use crate::load::{self, Client, Get};
 use crate::nginx::{self, Files};
 use crate::origin::{Origin, Pace};
-use crate::process::{Apart, Server};
+use crate::process::{Apart, Server, own_cpu};
 use crate::report::{Bar, Row, median};
 
 const MEMORY: Memory = Memory { cache: GIB, in_flight: 256 * MIB };
@@ -27,10 +27,15 @@ pub fn origin(bench: &Bench) -> Result<Vec<Row>> {
     touch(&hotset.server)?;
     let mut ratios = Vec::new();
     let mut cells = (Vec::new(), Vec::new());
+    let mut ceilings = Vec::new();
+    let cores = f64::from(u32::try_from(std::thread::available_parallelism()?.get())?);
     for round in 0..ROUNDS {
         let direct = load::run(read(origin.address(), "direct", round))?;
+        let before = hotset.server.cpu()? + own_cpu()?;
         let through = load::run(read(hotset.server.address(), "near", round))?;
+        let cpu = (hotset.server.cpu()? + own_cpu()?).saturating_sub(before);
         ratios.push(direct.as_secs_f64() / through.as_secs_f64());
+        ceilings.push(direct.as_secs_f64() * cores / cpu.as_secs_f64());
         let rate =
             |time: Duration| format!("{:.0}", mebibytes(SIZE) * 1.048_576 / time.as_secs_f64());
         cells.0.push(rate(through));
@@ -44,6 +49,9 @@ pub fn origin(bench: &Bench) -> Result<Vec<Row>> {
         median(ratios),
         Bar::AtLeast(0.8),
     )];
+    // Origin, hotset and client share the cores: no read can be faster than all of them busy all the time.
+    let cells = (format!("{cores:.0} cores busy all the time"), "direct".to_owned());
+    rows.push(Row::ratio("cold_near", "what the CPU allows", cells, median(ceilings), Bar::None));
     drop(hotset);
     let nginx = nginx::start(origin.address(), Files::Opened, None, None, bench.folder())?;
     touch(&nginx)?;

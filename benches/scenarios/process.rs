@@ -284,6 +284,16 @@ impl Drop for Apart {
     }
 }
 
+/// Returns the CPU time of this process, clients and synthetic origins included.
+///
+/// # Errors
+/// When `/proc` is not mounted.
+pub fn own_cpu() -> Result<Duration> {
+    let fields = stat(std::process::id()).ok_or("no CPU time of this process in /proc")?;
+    let ticks = fields[11..13].iter().filter_map(|field| field.parse::<u32>().ok()).sum::<u32>();
+    Ok(Duration::from_secs_f64(f64::from(ticks) / TICKS))
+}
+
 fn pin_self(cores: &str) -> Result<()> {
     run("taskset", &["--all-tasks", "--pid", "--cpu-list", cores, &std::process::id().to_string()])
 }

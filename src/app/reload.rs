@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::addressed::addressed as addressed_by;
-use super::origins::moves;
+use super::origins::{moves, name_of};
 use super::upstream::{KeysFrom, access_anew, build_origins, give_origin_keys};
 use crate::admin::Token;
 use crate::auth::Access;
@@ -27,6 +27,7 @@ use crate::config::{Change, Config, ConfigError, ConfigSource, Effect, Loaded, S
 use crate::events::{Intake, NewReceivers, ReceiverSettings};
 use crate::logging::operator;
 use crate::metrics::config::{self as metrics, Reload};
+use crate::metrics::origin::remove_origin;
 use crate::metrics::requests::set_prices;
 use crate::origin::{OriginSet, Origins};
 use crate::proxy::{AccessLogger, Addressed, Admission, LimitsConfig};
@@ -366,11 +367,16 @@ impl Live {
         let NewOrigins { set, moves } = new;
         let running = self.origin.in_force();
         let are_aws = set.are_aws();
+        let removed = running.keys().filter(|key| set.made_for(key).is_none());
+        let removed: Vec<_> = removed.map(name_of).collect();
         // While either may be asked, keys are compared as the one that mixes them up does.
         if !are_aws {
             self.rules.set_exact_keys(false);
         }
         self.origin.replace(set, moves);
+        for name in removed {
+            remove_origin(name);
+        }
         self.rules.set_exact_keys(are_aws);
         self.origin.in_force().renew_credentials(Some(&running));
         if moves {

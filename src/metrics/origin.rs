@@ -147,7 +147,7 @@ pub(super) fn register() {
 fn describe() {
     describe_gauge!(
         UP,
-        "1 while the last request to the origin was answered, else 0; absent before the first request. Of others than the default one with `origin`, the name"
+        "1 while the last request to the origin was answered, else 0; absent before the first request, NaN once the origin is no longer configured. Of others than the default one with `origin`, the name"
     );
     describe_counter!(
         REQUESTS,
@@ -217,6 +217,16 @@ pub fn set_up(name: Option<&str>, is_up: bool) {
     }
     let register = || with_local_recorder(recorder, || gauge!(UP));
     handles.up.get_or_init(register).set(u8::from(is_up));
+}
+
+/// Sets the gauges of an origin that the configuration no longer has, so that no alert waits for it.
+pub fn remove_origin(name: &str) {
+    let Some(recorder) = recorder() else { return };
+    with_local_recorder(recorder, || {
+        gauge!(UP, "origin" => name.to_owned()).set(f64::NAN);
+        gauge!(BREAKER_OPEN, "origin" => name.to_owned()).set(0.0);
+        gauge!(PARALLEL_RANGES, "origin" => name.to_owned()).set(0.0);
+    });
 }
 
 /// Sets whether the breaker is open.

@@ -145,6 +145,46 @@ async fn named_origins_and_buckets_follow() {
     assert_eq!(server.read("/mine/k").await.0, of_b);
 }
 
+#[tokio::test]
+async fn an_origin_that_is_removed_is_neither_up_nor_down_in_metrics() {
+    let (a, b) = two_stores().await;
+    let default = format!("origin: {}", origin(&a, ""));
+    let with = format!(
+        "{default}\norigins: {{ b: {} }}\nbuckets: {{ data: {{ origin: b }} }}",
+        origin(&b, "")
+    );
+    let server = Moving::start(&with).await;
+    let up = r#"hotset_origin_up{origin="b"}"#;
+    server.read("/data/k").await;
+    server.process.wait_for_metric(up, |value| value >= 1.0).await;
+    server.reload(&default).await;
+    server.process.wait_for_metric(up, f64::is_nan).await;
+    server.reload(&with).await;
+    server.read("/data/k").await;
+    server.process.wait_for_metric(up, |value| value >= 1.0).await;
+}
+
+#[tokio::test]
+async fn r39_a_page_that_the_former_store_allowed_reads_no_refusal_after_a_move() {
+    const PAGE: &str = "https://app.example.org";
+    let (a, b) = two_stores().await;
+    a.allow_cors("data", PAGE);
+    let at =
+        |s3| format!("origin: {}\nauth: {{ origins: ['{PAGE}'], writes: false }}", origin(s3, ""));
+    let server = Moving::start(&at(&a)).await;
+    let allowed = async || {
+        let delete = server.process.client().request(Method::DELETE, "/data/k");
+        let answer = delete.header("Origin", PAGE).send().await;
+        assert_eq!(answer.status, 403, "{}", answer.text());
+        answer.header("access-control-allow-origin").to_owned()
+    };
+    assert_eq!(allowed().await, PAGE);
+    server.reload(&at(&b)).await;
+    assert_eq!(allowed().await, "", "the rules of the former store");
+    server.reload(&at(&a)).await;
+    assert_eq!(allowed().await, PAGE);
+}
+
 fn key_of(seen: &Seen) -> String {
     let signed = seen.header("authorization");
     let key = signed.split_once("Credential=").map(|(_, rest)| rest.split('/').next());

@@ -134,6 +134,11 @@ impl OriginSet {
         self.made.get(key)
     }
 
+    /// Iterates over the configuration keys of the origins that were made.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.made.keys().map(String::as_str)
+    }
+
     /// Returns the default origin.
     pub fn default_origin(&self) -> &Arc<Origin> {
         &self.default

@@ -71,14 +71,15 @@ impl Gateway {
             false => head.method.clone(),
         };
         let bucket = operation::parse(&request, &self.addressed.load().host_names).ok()?.bucket?;
-        let question = (bucket, origin.clone(), method);
+        let place = self.origins.place(Some(&bucket));
+        let there = place.bucket(Some(&bucket))?;
+        // As the origin names it: a reload may move the client's bucket elsewhere.
+        let question = (place.realm.clone(), there.clone(), origin.clone(), method);
         if let Some(known) = self.cors.answers.get(&question) {
             return Some(known);
         }
         let _asking = self.cors.asking.try_acquire().ok()?;
-        let (bucket, origin, method) = &question;
-        let place = self.origins.place(Some(bucket));
-        let there = place.bucket(Some(bucket))?;
+        let (_, _, origin, method) = &question;
         let preflight = preflight_of_ours(&place, there, origin, method)?;
         let said = timeout(PREFLIGHT_TIMEOUT, place.origin.ask(there, preflight)).await;
         let answer = match said {

@@ -8,7 +8,7 @@ use moka::sync::Cache as Moka;
 use tokio::sync::Semaphore;
 
 use super::page_access::PageAccess;
-use crate::s3::BucketName;
+use crate::s3::{BucketName, Realm};
 
 /// Maximum number of cached responses; each takes about 500 bytes.
 const LIMIT: u64 = 1000;
@@ -22,7 +22,8 @@ pub(super) type Headers = Arc<[(HeaderName, HeaderValue)]>;
 /// Recent answers of the origin about its CORS rules.
 #[derive(Debug)]
 pub struct CorsRules {
-    pub(super) answers: Moka<(BucketName, HeaderValue, Method), Headers>,
+    /// By the origin's realm, its name of the bucket, the page's `Origin` and the method.
+    pub(super) answers: Moka<(Realm, BucketName, HeaderValue, Method), Headers>,
     pub(super) asking: Semaphore,
     /// Answers learned from the origin's responses to reads.
     pub(in crate::proxy) of_reads: PageAccess,
