@@ -152,6 +152,6 @@ mod tests {
             tokio::time::advance(std::time::Duration::from_secs(2)).await;
             width.throttled();
         }
-        assert_eq!(width.ranges(), 1);
+        assert_eq!(width.ranges(), search::FLOOR);
     }
 }

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 /// Initial width.
 pub(super) const START: usize = 8;
+/// Width that throttling leaves: with one request at a time, each refused one would stop its whole read for a backoff.
+pub(super) const FLOOR: usize = 2;
 /// Factor by which the total must grow for a wider read to pay.
 const GROWTH: f64 = 1.05;
 /// Share of its throughput that each connection must keep for a wider read to pay.
@@ -107,8 +109,9 @@ impl Search {
             return false;
         }
         self.throttled = Some(now);
-        self.ceiling = Some(((self.width * 7 / 8).max(1), now + CEILING));
-        self.width = (self.width / 2).max(1);
+        let floor = FLOOR.min(self.width);
+        self.ceiling = Some(((self.width * 7 / 8).max(floor), now + CEILING));
+        self.width = (self.width / 2).max(floor);
         self.base = None;
         self.hold = HOLD.0;
         self.trial = Trial::None(Some(now + self.hold));
