@@ -1,6 +1,6 @@
 // A hotset process in front of an origin, and what clients do with it.
 'use strict';
-const { spawn } = require('node:child_process');
+const { execFileSync, spawn } = require('node:child_process');
 const fs = require('node:fs');
 const http = require('node:http');
 const os = require('node:os');
@@ -15,6 +15,14 @@ async function until(what, condition, limit = 30_000) {
     if (Date.now() > end) throw new Error(`${what} did not come`);
     await new Promise((resume) => setTimeout(resume, 50));
   }
+}
+
+/** The key `tls` of a configuration with a certificate that nobody knows yet, in `folder`. */
+function selfSigned(folder) {
+  const [cert, key] = ['tls.crt', 'tls.key'].map((name) => path.join(folder, name));
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+    '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert], { stdio: 'pipe' });
+  return `tls: { cert: '${cert}', key: '${key}' }`;
 }
 
 class Hotset {
@@ -42,7 +50,7 @@ class Hotset {
       return found[1];
     };
     hotset.s3 = new URL(await said(/serving S3 on (http:\S+)/));
-    hotset.admin = await said(/metrics and health on (http:\S+)/);
+    hotset.admin = await said(/metrics and health on (https?:\S+)/);
     hotset.agent = new http.Agent({ keepAlive: true, maxSockets: 4 });
     return hotset;
   }
@@ -83,4 +91,4 @@ class Hotset {
   }
 }
 
-module.exports = { Hotset, until };
+module.exports = { Hotset, selfSigned, until };

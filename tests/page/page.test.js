@@ -3,8 +3,10 @@
 const assert = require('node:assert/strict');
 const { after, afterEach, before, test } = require('node:test');
 const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
 const { launch, open } = require('./browser');
-const { Hotset, until } = require('./hotset');
+const { Hotset, selfSigned, until } = require('./hotset');
 const { Origin } = require('./origin');
 
 const TOKEN = 'made-up-token-of-the-page';
@@ -240,6 +242,29 @@ test('a token is asked for, a wrong one is refused, the right one lasts for the 
   await page.getByLabel('Token').waitFor();
   assert.equal(await page.evaluate((token) => JSON.stringify([localStorage, sessionStorage]).includes(token), TOKEN), false);
   assert.deepEqual(seen.problems.filter((problem) => !/401 \(Unauthorized\)/.test(problem)), []);
+});
+
+test('over https, the token that may only read shows everything and purges nothing', async (t) => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hotset-page-tls-'));
+  t.after(() => fs.rmSync(folder, { recursive: true }));
+  const reads = 'made-up-token-that-may-read';
+  const admin = `admin: { address: 127.0.0.1:0, token: ${TOKEN}, read_token: ${reads}, ${selfSigned(folder)} }\n`;
+  const secured = await Hotset.start(origin, admin);
+  t.after(() => secured.stop());
+  assert.match(secured.admin, /^https:/);
+  await secured.read('/photos/cats/1.jpg');
+  const { page, seen } = await visit(secured, '', { ignoreHTTPSErrors: true });
+  await page.getByLabel('Token').fill(reads);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.locator('canvas').first().waitFor();
+  await page.getByRole('link', { name: 'Objects' }).click();
+  await page.getByLabel('Scope').selectOption('prefix');
+  await page.locator('#purge-what').fill('s3://photos/cats/');
+  await page.getByRole('button', { name: 'Preview' }).click();
+  await page.getByText(/read_token/).first().waitFor();
+  assert.equal(await page.getByRole('dialog').count(), 0, 'nothing can be confirmed');
+  assert.doesNotMatch(secured.log, /purged/i);
+  assertClean({ ...seen, problems: seen.problems.filter((problem) => !/40[13] \(/.test(problem)) }, secured);
 });
 
 test('the configuration has no secrets and tells what is set', async () => {
