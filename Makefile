@@ -47,16 +47,20 @@ LONG := conformance::reads_ conformance::on_disk crash:: disk_accidents:: many_p
   slow_disk:: erase:: durability:: peers::chaos peers::faults model:: kafka:: fuzzing:: power_cut:: damage:: changed:: \
   chunked::check:: simulation:: metadata::key_index tiers::spill purge_epochs::
 # Modules of tests/it that take half of what is left: restarts, replicas, the wire's malformed heads, waits for an origin.
+LONG_UNIT := $(LONG) pool::tests::a_connection_that_ended tests::faults:: ends::r38 head::tests::r29_whatever in_time_stays_invisible \
+  memory_sharing::large replicas::tests::r8_no_read glob::tests::random outage::an_origin r21_any_one_byte refused::any_message
 LONG_INTEGRATION := $(LONG) disk:: peers:: smuggling:: negatives:: credentials:: regions:: small_reads:: private_files:: \
   coalescing:: connections:: endpoints:: hedging:: streamed:: by_hand:: origin_health:: conformance:: purge::r28_blocks \
-  reload::no_request
+  reload::no_request failover::no_key sizing:: client_limits::bodies read_ahead::random policy:: architecture::circles support_faults_test:: \
+  lying_origin:: urgency::
 
 # After each change: no packages, no servers, no other clients.
 check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(TESTED) --all-targets -- -D warnings
-	$(CARGO) test $(TESTED) --lib -- $(addprefix --skip ,$(LONG))
-	$(CARGO) test $(TESTED) --test it -- $(addprefix --skip ,$(LONG_INTEGRATION))
+	$(CARGO) test $(TESTED) --lib --test it --no-run
+	$(CARGO) test $(TESTED) --lib -- --test-threads 8 $(addprefix --skip ,$(LONG_UNIT))
+	$(CARGO) test $(TESTED) --test it -- --test-threads 8 $(addprefix --skip ,$(LONG_INTEGRATION))
 
 # After a change of a configuration key, its doc comment, or a metric; tests fail until then.
 generate:

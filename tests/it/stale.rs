@@ -248,7 +248,9 @@ async fn r14_once_the_origin_is_known_to_fail_a_stale_object_is_served_without_a
     s3.forget_requests();
     for _ in 0..50 {
         let answer = client.get("/data/key").send().await;
-        assert_eq!((answer.status.as_u16(), answer.header("cache-status")), (200, STALE));
+        // The second: while a probe has no answer yet.
+        let is_stale = [STALE, MEANWHILE];
+        assert!(answer.status == 200 && is_stale.contains(&answer.header("cache-status")));
         assert!(answer.complete && answer.body == object.all());
     }
     assert!(s3.requests().len() < 25, "{}", s3.describe());
