@@ -30,7 +30,8 @@ const MOST: u64 = 128 << 10;
 /// A response to a request that is a hit, with its context.
 pub(in crate::proxy) struct FastHit {
     head: Head,
-    ctx: RequestContext,
+    /// Boxed: it is large, and handed on several times.
+    ctx: Box<RequestContext>,
     status: u16,
     /// The pieces to send: a head and, for a GET, a body.
     pub(in crate::proxy) here: LocalHit,
@@ -66,7 +67,10 @@ impl Gateway {
     }
 
     /// Prepares the response to an authorized read, if its bytes are local.
-    async fn local_hit(&self, request: &mut HandedOver) -> Option<(RequestContext, u16, LocalHit)> {
+    async fn local_hit(
+        &self,
+        request: &mut HandedOver,
+    ) -> Option<(Box<RequestContext>, u16, LocalHit)> {
         let HandedOver { head, started, understood, cacheable, charge } = request;
         let (parsed, admitted) = understood.verdict.as_mut().ok()?;
         self.admission.clients().charge_identity(charge, admitted.identity.as_deref()).ok()?;
@@ -91,7 +95,7 @@ impl Gateway {
             true => CacheStatus::Hit,
             false => CacheStatus::DiskHit,
         };
-        let mut ctx = RequestContext::begin();
+        let mut ctx = Box::new(RequestContext::begin());
         ctx.started = *started;
         ctx.trace = tracing::begin(&head.headers);
         ctx.held = Some(self.admission.request()?);
