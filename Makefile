@@ -33,7 +33,7 @@ TAG ?= hotset:$(VERSION)
 # Where the sources are, for those who look at the image: https://..
 SOURCE ?=
 
-.PHONY: run check generate memcheck image test test-aws soak deb bench lint book fuzz
+.PHONY: run check check-clippy check-tests generate memcheck image test test-aws soak deb bench lint book fuzz
 
 # Without link-time optimisation, for a try: PROFILE=release builds what is released.
 run:
@@ -46,7 +46,7 @@ run:
 LONG := conformance::reads_ conformance::on_disk crash:: disk_accidents:: many_purges:: full_memory:: memory_bound:: \
   slow_disk:: erase:: durability:: peers::chaos peers::faults model:: kafka:: fuzzing:: power_cut:: damage:: changed:: \
   chunked::check:: simulation:: metadata::key_index tiers::spill purge_epochs::
-# Modules of tests/it that take half of what is left: restarts, replicas, the wire's malformed heads, waits for an origin.
+# Unit tests, and modules of tests/it, that take more than half of what is left.
 LONG_UNIT := $(LONG) pool::tests::a_connection_that_ended tests::faults:: ends::r38 head::tests::r29_whatever in_time_stays_invisible \
   memory_sharing::large replicas::tests::r8_no_read glob::tests::random outage::an_origin r21_any_one_byte refused::any_message
 LONG_INTEGRATION := $(LONG) disk:: peers:: smuggling:: negatives:: credentials:: regions:: small_reads:: private_files:: \
@@ -54,10 +54,15 @@ LONG_INTEGRATION := $(LONG) disk:: peers:: smuggling:: negatives:: credentials::
   reload::no_request failover::no_key sizing:: client_limits::bodies read_ahead::random policy:: architecture::circles support_faults_test:: \
   lying_origin:: urgency::
 
-# After each change: no packages, no servers, no other clients.
+# After each change: no packages, no servers, no other clients. Clippy has a folder of its own, so that it runs beside the tests.
 check:
 	$(CARGO) fmt --check
-	$(CARGO) clippy $(TESTED) --all-targets -- -D warnings
+	+$(MAKE) --no-print-directory -j2 --output-sync=target check-clippy check-tests
+
+check-clippy:
+	$(CARGO) clippy $(TESTED) --all-targets --target-dir $(TARGET)/clippy -- -D warnings
+
+check-tests:
 	$(CARGO) test $(TESTED) --lib --test it --no-run
 	$(CARGO) test $(TESTED) --lib -- --test-threads 8 $(addprefix --skip ,$(LONG_UNIT))
 	$(CARGO) test $(TESTED) --test it -- --test-threads 8 $(addprefix --skip ,$(LONG_INTEGRATION))
