@@ -187,7 +187,7 @@ impl Matcher {
         Matcher::any().method(Method::PUT).key(key)
     }
 
-    /// Matches DELETEs of this key.
+    /// Matches DELETE requests of this key.
     #[must_use]
     pub fn delete(key: &str) -> Matcher {
         Matcher::any().method(Method::DELETE).key(key)
