@@ -10,7 +10,7 @@ use super::output::Output;
 use super::text::timestamp;
 
 /// Maximum time for which a datagram waits for a full socket.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum bytes of a datagram, below the limits of UDP and the kernel's default buffers; longer lines are truncated.
 const MOST: usize = 60_000;
 /// The severity "informational" (RFC 5424, section 6.2.1).
@@ -89,7 +89,7 @@ impl Destination {
             Self::Local(path) => {
                 let socket = UnixDatagram::unbound()?;
                 socket.connect(path)?;
-                socket.set_write_timeout(Some(PATIENCE))?;
+                socket.set_write_timeout(Some(TIMEOUT))?;
                 Ok(Socket::Local(socket))
             }
             Self::Remote(address) => {
@@ -98,7 +98,7 @@ impl Destination {
                     SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?,
                 };
                 socket.connect(address)?;
-                socket.set_write_timeout(Some(PATIENCE))?;
+                socket.set_write_timeout(Some(TIMEOUT))?;
                 Ok(Socket::Remote(socket))
             }
         }

@@ -13,9 +13,9 @@ const SAMPLES: u64 = 120;
 async fn start(hedging: bool) -> (FakeS3, TestProxy, Client) {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start_with(&s3, |config| {
-        let patience = "120s".parse().unwrap();
-        config.origin.first_byte_timeout = patience;
-        config.origin.idle_timeout = patience;
+        let long_timeout = "120s".parse().unwrap();
+        config.origin.first_byte_timeout = long_timeout;
+        config.origin.idle_timeout = long_timeout;
         config.origin.hedging = hedging;
     })
     .await;

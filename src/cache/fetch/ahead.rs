@@ -38,7 +38,7 @@ const LONG: u64 = 16 << 20;
 /// Bytes requested from the end of a columnar file, as its readers do.
 const TAIL: u64 = UNIT;
 /// Time limit of a fetch ahead; afterwards nobody waits for it.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Reads ahead of clients that read an object by several requests.
 pub(in crate::cache) struct AheadReads {
@@ -83,7 +83,7 @@ impl AheadReads {
         {
             let (ahead, found, read) = (self.clone(), found.again(), range.start);
             tokio::spawn(async move {
-                let metadata = timeout(PATIENCE, ahead.metadata_of(columnar, &found)).await;
+                let metadata = timeout(TIMEOUT, ahead.metadata_of(columnar, &found)).await;
                 drop(permit);
                 if let Ok(Some(start)) = metadata
                     && start < read
@@ -166,7 +166,7 @@ impl AheadReads {
             origin_fetch::spawn(&self.fetcher, wanted, *generation, fetch);
         }
         tokio::spawn(async move {
-            let _ = timeout(PATIENCE, all_of(&claims)).await;
+            let _ = timeout(TIMEOUT, all_of(&claims)).await;
             drop((claims, permit));
         });
     }

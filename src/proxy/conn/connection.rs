@@ -137,7 +137,7 @@ impl Connection {
     }
 
     /// Sends `pieces` in answer to the current request; pieces that are left were not sent. Each wait for the client
-    /// takes at most `patience`. Before the first wait, `compact` may replace the pieces by others with the same
+    /// takes at most `write_timeout`. Before the first wait, `compact` may replace the pieces by others with the same
     /// bytes.
     ///
     /// # Errors
@@ -146,7 +146,7 @@ impl Connection {
         &mut self,
         pieces: &mut P,
         compact: impl Fn(&mut P),
-        patience: Duration,
+        write_timeout: Duration,
     ) -> io::Result<()> {
         self.gate.skip_head();
         let mut compacted = false;
@@ -157,7 +157,7 @@ impl Connection {
                     if !std::mem::replace(&mut compacted, true) {
                         compact(pieces);
                     }
-                    timeout(patience, self.io.write(&pieces.as_mut()[0])).await??
+                    timeout(write_timeout, self.io.write(&pieces.as_mut()[0])).await??
                 }
             };
             if taken == 0 {
@@ -171,7 +171,7 @@ impl Connection {
         }
         match poll!(pin!(self.io.flush())) {
             Poll::Ready(flushed) => flushed,
-            Poll::Pending => timeout(patience, self.io.flush()).await?,
+            Poll::Pending => timeout(write_timeout, self.io.flush()).await?,
         }
     }
 }

@@ -109,8 +109,8 @@ impl Server {
                 Err(handed_over) => return Next::Session(handed_over),
             };
             remaining.less_one();
-            let patience = self.limits().write_timeout.0;
-            let sent = connection.answer(&mut answer.here, LocalHit::copy, patience).await;
+            let write_timeout = self.limits().write_timeout.0;
+            let sent = connection.answer(&mut answer.here, LocalHit::copy, write_timeout).await;
             let failed = sent.err().map(broken_off);
             self.gateway.answered(connection, &answer, failed.as_deref());
             if failed.is_some() {

@@ -59,13 +59,13 @@ impl Gateway {
         forward.site = Some(site);
         let mut peer = peer.inspect_err(|e| origin.note(Some(e))).map_err(|e| connect_error(&e))?;
         let config = origin.config();
-        let patience = match &forward.parsed.operation {
+        let read_timeout = match &forward.parsed.operation {
             // The same timeout as for the cache's own reads: a stalled body is of no use to a client that may retry.
             Operation::Read(_) => config.first_byte_timeout.0.max(config.idle_timeout.0),
             Operation::PassThrough(_) if is_write(method) => WRITE_PATIENCE,
             Operation::PassThrough(_) => config.deadline.0,
         };
-        peer.options.read_timeout = Some(patience);
+        peer.options.read_timeout = Some(read_timeout);
         Ok(Box::new(peer))
     }
 

@@ -21,7 +21,7 @@ const REPLICAS: usize = 3;
 const WORKERS: u64 = 6;
 const KEYS: usize = 4;
 /// Request timeout: a frozen replica answers only when it is thawed.
-const PATIENCE: Duration = Duration::from_secs(15);
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// State shared by the workers.
 struct Shared {
@@ -102,7 +102,7 @@ async fn work(shared: Arc<Shared>, worker: u64) {
         }
         for _ in 0..random.gen_range(1..4) {
             let get = shared.any(&mut random).client.get(&path).try_send();
-            let Ok(Ok(read)) = timeout(PATIENCE, get).await else { continue };
+            let Ok(Ok(read)) = timeout(READ_TIMEOUT, get).await else { continue };
             let found: u64 = match read.status.as_u16() {
                 200 if read.complete => read.text().parse().expect("a version"),
                 404 => 0,

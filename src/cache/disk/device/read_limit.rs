@@ -93,7 +93,7 @@ impl ReadLimit {
     }
 
     /// Returns the maximum wait for a read.
-    pub(in crate::cache::disk) fn patience(&self) -> Duration {
+    pub(in crate::cache::disk) fn read_timeout(&self) -> Duration {
         if self.is_steady() { TIMEOUT } else { self.origin.in_time() }
     }
 
@@ -198,13 +198,13 @@ mod tests {
     fn a_late_read_is_waited_for_and_those_soon_after_it_as_long_as_they_are_in_time() {
         let limit = ReadLimit::new();
         let one = limit.enter().expect("a place");
-        assert_eq!(limit.patience(), TIMEOUT);
+        assert_eq!(limit.read_timeout(), TIMEOUT);
         one.took(LATE);
         for _ in 0..STEADY {
-            assert_eq!(limit.patience(), limit.origin.in_time());
+            assert_eq!(limit.read_timeout(), limit.origin.in_time());
             one.took(Duration::ZERO);
         }
-        assert_eq!(limit.patience(), TIMEOUT);
+        assert_eq!(limit.read_timeout(), TIMEOUT);
     }
 
     #[test]

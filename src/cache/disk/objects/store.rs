@@ -303,12 +303,12 @@ impl Objects {
         Ticket(ticket)
     }
 
-    /// Waits up to `patience` until an invalidation is durable (survives a power cut); returns `false` if it may not
+    /// Waits up to `max_wait` until an invalidation is durable (survives a power cut); returns `false` if it may not
     /// be.
     pub(in crate::cache::disk) async fn durable(
         &self,
         Ticket(ticket): Ticket,
-        patience: Duration,
+        max_wait: Duration,
     ) -> bool {
         let mut progress = self.progress.clone();
         let before = *progress.borrow();
@@ -326,7 +326,7 @@ impl Objects {
         let settled = progress.wait_for(|now| {
             now.durable >= ticket || now.is_failing && now.batches > before.batches
         });
-        let settled = match timeout(patience, settled).await {
+        let settled = match timeout(max_wait, settled).await {
             Ok(settled) => settled.is_ok_and(|now| now.durable >= ticket),
             Err(_) => {
                 self.stall();

@@ -299,10 +299,10 @@ impl DiskTier {
         self.purges.keep(purge_epochs).await
     }
 
-    /// Waits up to `patience` until an invalidation is durable (survives a power cut); returns `false` if it may not
+    /// Waits up to `max_wait` until an invalidation is durable (survives a power cut); returns `false` if it may not
     /// be.
-    pub(in crate::cache) async fn durable(&self, ticket: Ticket, patience: Duration) -> bool {
-        self.objects.durable(ticket, patience).await
+    pub(in crate::cache) async fn durable(&self, ticket: Ticket, max_wait: Duration) -> bool {
+        self.objects.durable(ticket, max_wait).await
     }
 
     /// Returns the last invalidation that is not durable yet.

@@ -32,7 +32,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// Maximum wait of a message for its turn to fetch; SNS times out after 15 s.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A public key: the `RSAPublicKey` of PKCS #1, in DER.
 pub(super) type Key = Arc<[u8]>;
@@ -64,7 +64,7 @@ impl Certificates {
         if let Some(known) = self.known.lock().get(&url) {
             return known;
         }
-        let turn = timeout(PATIENCE, self.fetching.lock()).await;
+        let turn = timeout(TURN_TIMEOUT, self.fetching.lock()).await;
         let _one = turn.map_err(|_| Outcome::Unavailable)?;
         if let Some(known) = self.known.lock().get(&url) {
             return known;

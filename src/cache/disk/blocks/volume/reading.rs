@@ -179,17 +179,17 @@ impl Volume {
         }
     }
 
-    /// Waits for a read up to [`ReadLimit::patience`]. A read that is given up keeps its slot until the device has
+    /// Waits for a read up to [`ReadLimit::read_timeout`]. A read that is given up keeps its slot until the device has
     /// completed it, and one that hangs counts as a failure of the device.
     async fn while_in_time<R>(&self, mut read: R, slot: &Arc<ReadSlot>) -> Option<R::Output>
     where
         R: Future<Output: Send> + Send + Unpin + 'static,
     {
-        let (patience, hangs_at) = (self.limit.patience(), time::Instant::now() + TIMEOUT);
-        if let Ok(done) = timeout(patience, &mut read).await {
+        let (read_timeout, hangs_at) = (self.limit.read_timeout(), time::Instant::now() + TIMEOUT);
+        if let Ok(done) = timeout(read_timeout, &mut read).await {
             return Some(done);
         }
-        let (speed, hangs) = (slot.late(), patience >= TIMEOUT);
+        let (speed, hangs) = (slot.late(), read_timeout >= TIMEOUT);
         if hangs || speed == Pace::Slow {
             self.reading.failed(&TOO_LONG, false);
         }

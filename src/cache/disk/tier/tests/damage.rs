@@ -169,7 +169,7 @@ async fn log_of_objects() -> SimFolder {
     log.finish().await;
     let two = id("two", 8);
     for ticket in [log.forget(&id("one", 0)), log.forget_bucket(two.realm(), two.bucket())] {
-        assert!(log.durable(ticket.expect("known"), PATIENCE).await);
+        assert!(log.durable(ticket.expect("known"), FLUSH_TIMEOUT).await);
     }
     assert!(folder.names().len() >= 4);
     folder
@@ -190,7 +190,7 @@ async fn known(folder: &SimFolder, what: &dyn std::fmt::Display) -> usize {
             there += usize::from(!again);
         }
         if let Some(ticket) = log.forget(&id("one", 5)) {
-            assert!(log.durable(ticket, PATIENCE).await);
+            assert!(log.durable(ticket, FLUSH_TIMEOUT).await);
         }
     }
     there

@@ -52,7 +52,7 @@ async fn r38_what_is_written_after_a_good_end_takes_its_mark_back() {
     let next = device.kill().open();
     assert_eq!(recall_confirmed(&next, &ids[1]).await, None);
     device.objects.release();
-    assert!(tier.durable(ticket, PATIENCE).await);
+    assert!(tier.durable(ticket, FLUSH_TIMEOUT).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,7 +69,7 @@ async fn r38_an_end_while_the_device_hung_is_no_good_end() {
     assert_eq!(tier.unsettled(), Some(ticket));
     assert_eq!(recall_confirmed(&device.power_cut(1).open(), &ids[0]).await, None);
     device.objects.release();
-    while !tier.durable(ticket, PATIENCE).await {
+    while !tier.durable(ticket, FLUSH_TIMEOUT).await {
         yield_now().await;
     }
     assert_eq!(tier.unsettled(), None);
@@ -89,7 +89,7 @@ async fn r38_metadata_is_not_lost_when_the_device_fails_and_nothing_is_acknowled
         }
         let ticket = tier.forget(&ids[0]).expect("known");
         for _ in 0..3 {
-            assert!(!tier.durable(ticket, PATIENCE).await, "{errno}");
+            assert!(!tier.durable(ticket, FLUSH_TIMEOUT).await, "{errno}");
             assert_eq!(tier.unsettled(), Some(ticket), "{errno}");
         }
         tier.finish().await;
@@ -100,7 +100,7 @@ async fn r38_metadata_is_not_lost_when_the_device_fails_and_nothing_is_acknowled
         assert_eq!(recall(&next, &ids[1]).await, Some(1), "{errno}: it was not damaged");
         // A repeated request tries the device again.
         device.heal();
-        while !tier.durable(ticket, PATIENCE).await {
+        while !tier.durable(ticket, FLUSH_TIMEOUT).await {
             yield_now().await;
         }
         tier.finish().await;

@@ -96,7 +96,7 @@ impl World {
         }
         for id in all_purged() {
             if let Some(ticket) = self.tier.forget(&id) {
-                assert!(self.tier.durable(ticket, PATIENCE).await);
+                assert!(self.tier.durable(ticket, FLUSH_TIMEOUT).await);
             }
         }
     }
@@ -363,7 +363,7 @@ async fn r11_an_invalidation_does_not_wait_until_all_is_erased() {
         ticket = forget => ticket,
     };
     folder.release();
-    assert!(objects.durable(ticket, PATIENCE).await);
+    assert!(objects.durable(ticket, FLUSH_TIMEOUT).await);
     erasing.await.unwrap();
     let log: Vec<u8> = folder.names().iter().flat_map(|name| folder.content(name)).collect();
     let at = |n| memchr::memmem::rfind(&log, &digest::object_key(&id("one", n)));

@@ -84,7 +84,7 @@ async fn metadata_survives(op: Op, errno: Errno) {
     for n in 0..5 {
         remember(&log, 20 + n);
         let durable = match log.forget(&id("one", n)) {
-            Some(ticket) => log.durable(ticket, PATIENCE).await,
+            Some(ticket) => log.durable(ticket, FLUSH_TIMEOUT).await,
             None => true,
         };
         void.extend(durable.then_some(n));
@@ -106,7 +106,7 @@ async fn metadata_survives(op: Op, errno: Errno) {
         }
     }
     let ticket = log.forget(&id("one", 30)).expect("it is known");
-    assert!(log.durable(ticket, PATIENCE).await);
+    assert!(log.durable(ticket, FLUSH_TIMEOUT).await);
     let log = start(&folder.power_cut(7));
     for n in [0, 1, 2, 3, 4, 30] {
         assert!(!confirmed(&log, n).await, "{op:?} {errno}: {n} came back");
@@ -133,7 +133,7 @@ async fn r11_what_cannot_be_read_once_is_not_forgotten_without_a_tombstone() {
     device.fail(Op::Read, Errno::IO, 1);
     assert_eq!(recall(&tier, &id).await, None);
     let ticket = tier.forget(&id).expect("it is still there");
-    assert!(tier.durable(ticket, PATIENCE).await);
+    assert!(tier.durable(ticket, FLUSH_TIMEOUT).await);
     assert_eq!(recall(&device.kill().open(), &id).await, None);
 }
 
@@ -146,7 +146,7 @@ async fn r11_a_fault_while_opening_costs_what_it_hides_and_brings_nothing_back()
     tier.remember(&kept, &meta(&kept, 1), SystemTime::now(), || true);
     tier.remember(&void, &meta(&void, 1), SystemTime::now(), || true);
     write(&tier, std::slice::from_ref(&key)).await;
-    assert!(tier.durable(tier.forget(&void).expect("known"), PATIENCE).await);
+    assert!(tier.durable(tier.forget(&void).expect("known"), FLUSH_TIMEOUT).await);
     // Without a footer.
     tier.offer(&block_key(&kept, 1, 2), &block(&block_key(&kept, 1, 2), 0), true);
     drop(tier);
@@ -161,7 +161,7 @@ async fn r11_a_fault_while_opening_costs_what_it_hides_and_brings_nothing_back()
                 assert!(recall(&tier, &kept).await.is_none_or(|version| version == 1));
                 assert_eq!(recall_confirmed(&tier, &void).await, None);
                 let acknowledged = match tier.forget(&kept) {
-                    Some(ticket) => tier.durable(ticket, PATIENCE).await,
+                    Some(ticket) => tier.durable(ticket, FLUSH_TIMEOUT).await,
                     None => true,
                 };
                 if acknowledged {

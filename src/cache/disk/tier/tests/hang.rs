@@ -13,7 +13,7 @@ async fn hanging(folder: &SimFolder, count: usize) {
 }
 
 /// Longer than a read is waited for.
-const PATIENCE: Duration = Duration::from_millis(501);
+const HANG: Duration = Duration::from_millis(501);
 
 #[tokio::test(start_paused = true)]
 async fn reads_that_hang_are_given_up_and_the_next_ones_do_not_wait() {
@@ -30,7 +30,7 @@ async fn reads_that_hang_are_given_up_and_the_next_ones_do_not_wait() {
     };
     let waiting: Vec<_> = keys.iter().map(spawn).collect();
     hanging(&device.blocks, 4).await;
-    advance(PATIENCE).await;
+    advance(HANG).await;
     for read in waiting {
         assert!(!read.await.unwrap());
     }
@@ -44,7 +44,7 @@ async fn reads_that_hang_are_given_up_and_the_next_ones_do_not_wait() {
         assert_eq!(tier.presence(key), Presence::Bypassed);
     }
     hanging(&device.blocks, 5).await;
-    advance(PATIENCE).await;
+    advance(HANG).await;
     assert_eq!((tier.presence(&keys[0]), device.blocks.hanging()), (Presence::Bypassed, 5));
     device.blocks.release();
     until_readable(&tier, &keys[0]).await;
@@ -75,7 +75,7 @@ async fn what_hangs_is_not_asked_for_metadata_either() {
     };
     let waiting: Vec<_> = ids[..3].iter().map(spawn).collect();
     hanging(&device.objects, 3).await;
-    advance(PATIENCE).await;
+    advance(HANG).await;
     for recalled in waiting {
         assert_eq!(recalled.await.unwrap(), None);
     }
@@ -123,18 +123,18 @@ async fn r11_an_invalidation_waits_for_a_hanging_device_once() {
     tier.finish().await;
     device.objects.hang(Op::Sync);
     let ticket = tier.forget(&ids[0]).expect("known");
-    assert!(!tier.durable(ticket, PATIENCE).await);
+    assert!(!tier.durable(ticket, HANG).await);
     let now = Instant::now();
     let second = tier.forget(&ids[1]).expect("known");
-    assert!(!tier.durable(second, PATIENCE).await);
+    assert!(!tier.durable(second, HANG).await);
     assert_eq!(now.elapsed(), Duration::ZERO);
     // A repeated invalidation is not durable yet either.
     assert!(tier.forget(&ids[0]).is_some());
     device.objects.release();
-    while !tier.durable(second, PATIENCE).await {
+    while !tier.durable(second, HANG).await {
         yield_now().await;
     }
-    assert!(tier.durable(ticket, PATIENCE).await && tier.forget(&ids[0]).is_none());
+    assert!(tier.durable(ticket, HANG).await && tier.forget(&ids[0]).is_none());
     let tier = device.power_cut(1).open();
     assert_eq!(recall(&tier, &ids[0]).await, None);
     assert_eq!(recall(&tier, &ids[2]).await, Some(1));

@@ -209,7 +209,7 @@ fn start_objects(folder: &SimFolder, path: &str, size: (u64, u64)) -> Objects {
 }
 
 /// Longer than a device that works needs.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn id(bucket: &str, number: u64) -> ObjectId {
     let realm = Realm::new("http://origin", "default");

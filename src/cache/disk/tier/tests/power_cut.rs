@@ -52,7 +52,7 @@ impl Model {
 
     async fn acknowledge(&mut self, objects: &Objects) {
         for (ticket, ids, floor) in std::mem::take(&mut self.tickets) {
-            if objects.durable(ticket, PATIENCE).await {
+            if objects.durable(ticket, FLUSH_TIMEOUT).await {
                 self.acknowledged(&ids, floor);
             }
         }
