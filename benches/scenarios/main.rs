@@ -6,6 +6,7 @@
 //! cargo bench --bench scenarios -- --install hot_8mib      gets nginx and fio from Debian's packages if missing
 //! cargo bench --bench scenarios -- --subject nginx herd    nginx in hotset's place, for comparison
 //! cargo bench --bench scenarios -- --minutes 10 soak       runs only when it is named
+//! cargo bench --bench scenarios -- --origin                serves the origin of the scenarios alone
 //! ```
 //!
 //! Every scenario has its own synthetic origin and starts its servers as processes of their own, on free ports of the
@@ -115,6 +116,9 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|first| first == hyper_server::SUBCOMMAND) {
         return end(hyper_server::serve(&arguments[1..]).map(|()| true));
     }
+    if arguments.iter().any(|argument| argument == "--origin") {
+        return end(serve_origin().map(|()| true));
+    }
     match parse(&arguments) {
         Ok(asked) if asked.list => {
             for case in CASES.iter().chain(&LONG) {
@@ -128,6 +132,14 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Serves the origin of the scenarios, a region away, until standard input ends; its address goes to standard output.
+fn serve_origin() -> Result<()> {
+    let origin = origin::Origin::start(origin::Pace::FAR)?;
+    println!("{}", origin.address());
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(())
 }
 
 fn end(result: Result<bool>) -> ExitCode {
