@@ -16,7 +16,7 @@ const IMMUTABLE: &str = "immutable";
 async fn start(scratch: &Scratch, s3: &FakeS3, freshness: &str) -> Process {
     let config = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
-         origin: {{ endpoint: '{}' }}\nrules: [{{ match: '**', freshness: {freshness} }}]\n\
+         origin: {{ endpoint: '{}', hedging: false }}\nrules: [{{ match: '**', freshness: {freshness} }}]\n\
          cache: {{ memory: 64MiB, admission: first-touch, disk: [{{ path: '{}', capacity: 256MiB }}] }}\n",
         s3.endpoint(),
         scratch.path("cache"),
@@ -73,8 +73,14 @@ async fn r34_a_listing_that_contradicts_the_disk_makes_it_stale_and_nothing_else
         for key in KEYS {
             assert!(get(&process, key).await == s3.object_bytes("data", key), "{key}");
         }
-        let asked = asked(&s3);
-        assert!(asked.iter().all(|(_, key)| key == "b") && asked.len() <= 2, "{path} {asked:?}");
+        let first = asked(&s3);
+        let only_b = first.iter().all(|(_, key)| key == "b");
+        // Where comparing the page takes long, it ends while the object is being fetched, whose bytes are not kept then.
+        assert!(only_b && first.len() <= 3, "{path} {}", s3.describe());
+        for key in KEYS {
+            get(&process, key).await;
+        }
+        assert_eq!(asked(&s3), first, "{path} {}", s3.describe());
     }
 }
 
