@@ -1,7 +1,7 @@
 //! Failover: reads of a bucket whose origin is down go to another origin, such as one with a replica of the bucket.
 //!
-//! What is read there belongs to a realm of its own (R1), under the client's bucket name: metadata or bytes of one
-//! origin are never taken for the other's, and an invalidation by name covers both.
+//! Objects read from the other origin belong to a realm of its own (R1), under the client's bucket name: metadata or
+//! bytes of one origin are never taken for the other's, and an invalidation by name covers both.
 
 use std::sync::Arc;
 use std::time::Duration;
