@@ -1,6 +1,6 @@
 //! Requests that a browser sends on behalf of a web page (R39).
 //!
-//! Where every client that can connect is trusted, a page of any site that is open in a browser on this machine would
+//! If every client that can connect is trusted, a page of any site that is open in a browser on this machine would
 //! be trusted too: its forms and scripts reach every address that the browser reaches. Browsers name the page's origin
 //! in `Origin` for every form and every request of a script that may change something. Newer ones tell in
 //! `Sec-Fetch-Site` whether the page has another origin (Fetch Standard, "Origin header"; Fetch Metadata Request
