@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use tokio::time::timeout_at;
+
 use super::asked::{Asked, Pin};
 use super::checked::Checked;
 use super::client::Origin;
@@ -16,7 +18,7 @@ use super::width::Transfer;
 use crate::metrics::{self, hedging::Phase};
 use crate::s3::{ObjectId, ObjectMeta};
 
-/// Bytes of progress that renew the retry budget.
+/// Bytes of progress that renew the retry budget. A body that brings fewer in half of its time is resumed.
 const PROGRESS: u64 = 64 * 1024;
 
 /// Response of a ranged GET.
@@ -74,7 +76,10 @@ impl Body {
 
     /// Drops everything from `end` on. Unless that is little, the connection is closed once `end` is reached.
     pub fn truncate(&mut self, end: u64) {
-        self.end = self.end.min(end);
+        if end < self.end {
+            self.end = end;
+            self.waiting.truncated();
+        }
     }
 
     /// Returns the number of bytes not yet delivered.
@@ -129,7 +134,11 @@ impl Body {
                 return Err(OriginError::Broken("no connection".to_owned()));
             };
             let hedging = self.origin.hedging();
-            let mut bytes = match self.waiting.first(exchange, &rest, hedging, ask).await {
+            let first = self.waiting.first(exchange, &rest, hedging, ask);
+            let Ok(first) = timeout_at(self.budget.slow_at(), first).await else {
+                return Err(OriginError::Timeout("64 KiB of a body"));
+            };
+            let mut bytes = match first {
                 First::Read(Ok(Some(bytes))) => bytes,
                 First::Read(Ok(None)) => {
                     return Err(OriginError::Broken("the body ended early".to_owned()));
@@ -143,7 +152,7 @@ impl Body {
                 }
             };
             metrics::origin_bytes(bytes.len() as u64);
-            if let Some(transfer) = &self.transfer {
+            if let Some(transfer) = &mut self.transfer {
                 transfer.received(bytes.len() as u64);
             }
             let skipped = self.skip.min(bytes.len() as u64);
@@ -168,6 +177,7 @@ impl Body {
     async fn resume(&mut self, mut failure: OriginError) -> Result<(), OriginError> {
         self.exchange = None;
         self.waiting.resumed();
+        self.origin.health().count(&failure);
         loop {
             self.origin.pause(failure, &mut self.budget).await?;
             let asked = Asked::Range(self.at..self.end);
@@ -192,7 +202,7 @@ fn ask_again(
     rest: Range<u64>,
     urgency: &Arc<Urgency>,
 ) -> Option<(Permit, Asking)> {
-    if !origin.may_repeat() {
+    if !origin.may_repeat(urgency) {
         return None;
     }
     let permit = origin.hedging().permit(Phase::Body, id.bucket_hash64())?;

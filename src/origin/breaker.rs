@@ -54,10 +54,8 @@ impl Sign {
             OriginError::Connect(..) | OriginError::Timeout("a connection" | "name resolution") => {
                 Self::Fails(None)
             }
-            // Errors of hotset's own making.
-            OriginError::Timeout("a free connection")
-            | OriginError::Down(_)
-            | OriginError::GivenUp => Self::Nothing,
+            own if own.is_own() => Self::Nothing,
+            OriginError::Down(_) | OriginError::GivenUp => Self::Nothing,
             OriginError::Timeout(_) | OriginError::Broken(_) | OriginError::ServerError(_) => {
                 Self::Fails(Some(about))
             }

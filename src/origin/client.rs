@@ -1,11 +1,13 @@
 //! One request to the origin: signed, sent, its response head read; and the handling of refusals.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::HOST;
 use http::{Method, StatusCode};
-use tokio::time::Instant;
+use rand::Rng as _;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::asked::{Asked, Pin};
 use super::checked::Checked;
@@ -26,6 +28,7 @@ use super::regions::Site;
 use super::relocate::Locator;
 use super::request::ObjectRequest;
 use super::retry::{RetryBudget, Reused};
+use super::slots::{Class, Urgency};
 use super::width::Width;
 use crate::auth::{Credentials, Signer};
 use crate::metrics::{self, OriginKind};
@@ -33,6 +36,10 @@ use crate::s3::{BucketName, ObjectId, PartNumber, S3Error};
 
 /// Maximum bytes of an error body that are read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
+/// Time limit of reading an error body.
+const ERROR_BODY_TIME: Duration = Duration::from_secs(10);
+/// Pause of a body under way between two looks at an origin that is down, or at the retries left.
+const DOWN_PAUSE: Range<Duration> = Duration::from_millis(50)..Duration::from_millis(150);
 
 /// Client of one origin: an endpoint, a pool of connections, and the keys of each credential domain.
 pub struct Origin {
@@ -233,9 +240,17 @@ impl Origin {
         self.clock.now()
     }
 
-    /// Whether a late request may be hedged: the origin does not fail, and a connection is free.
-    pub(super) fn may_repeat(&self) -> bool {
-        !self.health.is_failing() && self.transport.has_free_connection()
+    /// Whether a late request may be hedged: a client waits for it, the origin does not fail, and a connection is free.
+    pub(super) fn may_repeat(&self, urgency: &Urgency) -> bool {
+        urgency.class() <= Class::Read
+            && !self.health.is_failing()
+            && self.transport.has_free_connection()
+    }
+
+    /// Records that the origin throttles: reads become narrower, and nothing is hedged for a while.
+    pub(super) fn throttled(&self) {
+        self.width.throttled();
+        self.hedging.throttled();
     }
 
     /// Makes one attempt at a ranged GET, falling back from version id to `If-Match` once. Validates the response head.
@@ -293,21 +308,26 @@ impl Origin {
         if !may_wait {
             return Err(failure);
         }
+        if is_down || budget.has_begun() && self.health.is_only_probed() {
+            // An origin that is down is waited for, and not asked as often as it may fail.
+            return if waited(budget).await { Ok(()) } else { Err(failure) };
+        }
         let asked_for = failure.retry_after(self.now());
         let Some(pause) = budget.next_pause(asked_for) else { return Err(failure) };
-        if is_down {
-            tokio::time::sleep(pause).await;
-            return Ok(());
-        }
         if !budget.take_progress() {
-            if !self.health.may_retry() {
-                return Err(failure);
+            while !self.health.may_retry() {
+                if !budget.has_begun() || !waited(budget).await {
+                    return Err(failure);
+                }
+                if self.health.is_only_probed() {
+                    return Ok(());
+                }
             }
             budget.took();
         }
         log::debug!("origin: retry {} in {pause:?}: {failure}", budget.attempt());
         metrics::origin_retry();
-        tokio::time::sleep(pause).await;
+        sleep(pause).await;
         Ok(())
     }
 
@@ -349,7 +369,7 @@ impl Origin {
         let kind = if is_head { OriginKind::Head } else { OriginKind::Get };
         self.health.record(kind, request.id.hash64(), outcome.as_ref().err());
         if let Err(OriginError::Throttled(_)) = &outcome {
-            self.width.throttled();
+            self.throttled();
         }
         metrics::origin_first_byte(kind, started.elapsed());
         outcome
@@ -379,11 +399,11 @@ impl Origin {
         mut exchange: Exchange,
         part: Option<PartNumber>,
     ) -> OriginError {
-        let mut body = Vec::new();
+        let (mut body, until) = (Vec::new(), Instant::now() + ERROR_BODY_TIME);
         while body.len() < MAX_ERROR_BODY {
-            match exchange.read().await {
-                Ok(Some(bytes)) => body.extend_from_slice(bytes),
-                Ok(None) | Err(_) => break,
+            match timeout_at(until, exchange.read()).await {
+                Ok(Ok(Some(bytes))) => body.extend_from_slice(bytes),
+                Ok(Ok(None) | Err(_)) | Err(_) => break,
             }
         }
         let status = exchange.status;
@@ -416,4 +436,14 @@ impl Origin {
             _ => OriginError::Refused(error),
         }
     }
+}
+
+/// Waits for a moment in which the origin may come back, or a retry become free. Returns `false` when there is no time.
+async fn waited(budget: &RetryBudget) -> bool {
+    let pause = rand::thread_rng().gen_range(DOWN_PAUSE);
+    let has_time = budget.has_time_for(pause);
+    if has_time {
+        sleep(pause).await;
+    }
+    has_time
 }

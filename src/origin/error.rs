@@ -171,6 +171,11 @@ impl OriginError {
         Some(date.duration_since(now).unwrap_or_default())
     }
 
+    /// Whether hotset itself is the cause: no request was sent.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self, Self::Timeout("a free connection") | Self::Down(_) | Self::GivenUp)
+    }
+
     /// Returns the reason of an origin failure; `None`: the error is an answer to the request.
     pub(super) fn reason(&self) -> Option<OriginFailure> {
         match self {

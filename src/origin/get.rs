@@ -58,7 +58,8 @@ impl Origin {
                 exchange.release().await;
                 Ok((meta, elapsed))
             };
-            match self.hedging().race(about, || self.may_repeat(), send).await {
+            let may_repeat = || self.may_repeat(urgency);
+            match self.hedging().race(about, may_repeat, send).await {
                 Ok(meta) => {
                     self.health().answered_after_all(&mut budget);
                     return meta;
@@ -81,7 +82,9 @@ impl Origin {
         urgency: &Arc<Urgency>,
     ) -> Result<Answer, OriginError> {
         let mut budget = RetryBudget::new(self.config()).of(urgency.clone());
-        let transfer = self.width().begin(bytes_of(&asked));
+        // How long the first answer for an object is, only the answer says.
+        let is_known = matches!(pin, Pin::Version(_));
+        let mut transfer = is_known.then(|| self.width().begin(bytes_of(&asked))).flatten();
         loop {
             let (phase, bucket) = (Phase::FirstByte, id.bucket_hash64());
             let about = About { phase, bytes: bytes_of(&asked), bucket };
@@ -90,11 +93,16 @@ impl Origin {
                 let elapsed = exchange.first_byte;
                 Ok(((exchange, checked), elapsed))
             };
-            match self.hedging().race(about, || self.may_repeat(), send).await {
+            let may_repeat = || self.may_repeat(urgency);
+            match self.hedging().race(about, may_repeat, send).await {
                 Ok((exchange, checked)) => {
                     self.health().answered_after_all(&mut budget);
-                    if let Some(transfer) = &transfer {
-                        transfer.answered();
+                    if !is_known {
+                        let bytes = checked.range.end - checked.range.start;
+                        transfer = self.width().begin(bytes.min(bytes_of(&asked)));
+                    }
+                    if let Some(transfer) = &mut transfer {
+                        transfer.answered(exchange.first_byte);
                     }
                     let of = (self.clone(), id.clone());
                     return Ok(Body::answer(of, exchange, checked, budget, transfer));

@@ -30,7 +30,7 @@ const LEAST_OF_BODY: Duration = Duration::from_millis(100);
 /// A body has stalled after this many times the 99th percentile of whole bodies without a byte.
 const STALLED: u32 = 4;
 /// Minimum time without a byte after which a body has stalled.
-const LEAST_OF_STALL: Duration = Duration::from_secs(1);
+const LEAST_OF_STALL: Duration = Duration::from_millis(500);
 /// Random share by which delays are lengthened, so that requests sent together are not hedged together. Delays are
 /// never shortened: where latencies are alike, a little less than the 99th percentile is usual.
 const JITTER: f64 = 0.2;

@@ -110,7 +110,8 @@ impl Waiting {
         rest: &Range<u64>,
         hedging: &Hedging,
     ) -> Option<(Exchange, Checked)> {
-        let is_slower = self.copy.as_ref().is_some_and(|copy| copy.is_slower(rest, hedging));
+        let bytes = self.bytes;
+        let is_slower = self.copy.as_ref().is_some_and(|copy| copy.is_slower(rest, bytes, hedging));
         if answer.is_ok() && !is_slower {
             self.copy = None;
             return None;
@@ -135,6 +136,11 @@ impl Waiting {
         }
     }
 
+    /// Notes that only a part of the body is read, so that its time is not recorded.
+    pub(super) fn truncated(&mut self) {
+        self.is_mixed = true;
+    }
+
     /// Continues with a new request, and drops any hedge.
     pub(super) fn resumed(&mut self) {
         (self.copy, self.limit, self.is_mixed) = (None, None, true);
@@ -149,16 +155,17 @@ impl Waiting {
 }
 
 impl Repeated {
-    /// Whether the first request, which has delivered everything before `rest`, is the slower one.
-    fn is_slower(&self, rest: &Range<u64>, hedging: &Hedging) -> bool {
+    /// Whether the first request, which has delivered everything before `rest`, is the slower one. `bytes`: of its body.
+    fn is_slower(&self, rest: &Range<u64>, bytes: u64, hedging: &Hedging) -> bool {
         let (left, brought) = (rest.end - rest.start, rest.start - self.from);
         if brought == 0 {
             return true;
         }
         #[allow(clippy::cast_precision_loss, reason = "an estimate")]
         let ratio = left as f64 / brought as f64;
-        let usual = hedging.usual(Phase::Body, left);
-        usual.is_some_and(|usual| self.since.elapsed().mul_f64(ratio) > usual.mul_f64(MUCH_SLOWER))
+        // Short rests are rare, so that only the time of a whole body may be known: at least that of its rest.
+        let usual = hedging.usual(Phase::Body, left).or(hedging.usual(Phase::Body, bytes));
+        usual.is_none_or(|usual| self.since.elapsed().mul_f64(ratio) > usual.mul_f64(MUCH_SLOWER))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::header::{ACCEPT_ENCODING, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::client::Origin;
 use super::error::OriginError;
@@ -51,6 +51,9 @@ impl Origin {
                 page = self.list_in_region(bucket, &query, &budget).await;
             }
             self.health().record(OriginKind::List, 0, page.as_ref().err());
+            if let Err(OriginError::Throttled(_)) = &page {
+                self.throttled();
+            }
             match page {
                 Ok(page) => return Ok(page),
                 Err(failure) => self.pause(failure, &mut budget).await?,
@@ -96,7 +99,8 @@ impl Origin {
         if exchange.status != StatusCode::OK {
             return Err(self.refusal(exchange, None).await);
         }
-        let body = read_page(&mut exchange).await?;
+        let body = timeout_at(deadline, read_page(&mut exchange)).await;
+        let body = body.map_err(|_| OriginError::Timeout("a page of a list"))??;
         exchange.release().await;
         ObjectPage::parse(&body).map_err(|e| OriginError::Broken(e.to_string()))
     }

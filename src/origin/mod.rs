@@ -74,4 +74,4 @@ pub use pass_through::Redirected;
 pub use regions::{Site, in_region};
 pub use report::{OriginReport, OriginsReport};
 pub use slots::{Class, Urgency};
-pub use width::Width;
+pub use width::{Sizes, Width};

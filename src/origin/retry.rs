@@ -78,6 +78,11 @@ impl RetryBudget {
         (Instant::now() + pause < self.deadline).then_some(pause)
     }
 
+    /// Whether the deadline is further away than `pause`.
+    pub(super) fn has_time_for(&self, pause: Duration) -> bool {
+        Instant::now() + pause < self.deadline
+    }
+
     /// Returns and clears whether bytes arrived: the next attempt then continues after them, and is not the same
     /// request again.
     pub(super) fn take_progress(&mut self) -> bool {
@@ -97,6 +102,13 @@ impl RetryBudget {
     /// Whether a part of the response has arrived.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
+    }
+
+    /// Returns the time at which a body counts as too slow: half of the time since its last progress remains to read the
+    /// rest over another connection.
+    pub(super) fn slow_at(&self) -> Instant {
+        let half = self.deadline - self.allowed / 2;
+        if Instant::now() < half { half } else { self.deadline }
     }
 
     /// Returns the number of the current attempt, from 0.

@@ -3,19 +3,24 @@
 //! More connections bring more bytes as long as each is limited by itself, as those to an object store are. Where they
 //! share a limit, further ones only cost. So reads are made wider while that pays ([`search`]), and narrower where
 //! nothing is lost by it: an origin that is as fast over one connection gets one range at a time.
+//!
+//! Their ranges become shorter where a read of medium length would otherwise wait for a few connections ([`range_size`]).
 
 mod meter;
+mod range_size;
 mod search;
 #[cfg(test)]
 mod simulation;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use self::meter::Meter;
+pub use self::range_size::Sizes;
 use self::search::Search;
 use crate::metrics::origin as gauges;
 
@@ -32,6 +37,8 @@ pub struct Width {
     state: Mutex<State>,
     /// The width in force.
     ranges: AtomicUsize,
+    /// Bytes that a connection brings in the time to a response head; 0: unknown, or too few to matter.
+    worth: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -44,7 +51,10 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Transfer {
     width: Arc<Width>,
-    began: Instant,
+    /// Number of the step in which it began.
+    step: u64,
+    /// Time of the response head, and the bytes received since.
+    body: Option<(Instant, u64)>,
 }
 
 impl Width {
@@ -55,7 +65,7 @@ impl Width {
         let search = Search::new((connections / 2).clamp(1, MOST));
         let ranges = AtomicUsize::new(search.width());
         let state = Mutex::new(State { meter: Meter::new(now), search });
-        Arc::new(Self { name: name.map(Arc::from), state, ranges })
+        Arc::new(Self { name: name.map(Arc::from), state, ranges, worth: AtomicU64::new(0) })
     }
 
     /// Returns the number of ranges that one read may have under way.
@@ -74,9 +84,8 @@ impl Width {
             return None;
         }
         gauges::set_parallel_ranges(self.name.as_deref(), self.ranges());
-        let began = Instant::now();
-        self.state.lock().meter.begins(began);
-        Some(Transfer { width: self.clone(), began })
+        let step = self.state.lock().meter.begins(Instant::now());
+        Some(Transfer { width: self.clone(), step, body: None })
     }
 
     /// Records that the origin throttles.
@@ -100,15 +109,18 @@ impl Width {
 }
 
 impl Transfer {
-    /// Records that the response head arrived.
-    pub(super) fn answered(&self) {
-        let elapsed = self.began.elapsed();
+    /// Records that the response head arrived, `elapsed` after the request was sent.
+    pub(super) fn answered(&mut self, elapsed: Duration) {
+        self.body = Some((Instant::now(), 0));
         self.width.state.lock().meter.answered(elapsed);
     }
 
     /// Records that `bytes` of the body arrived.
-    pub(super) fn received(&self, bytes: u64) {
+    pub(super) fn received(&mut self, bytes: u64) {
         let now = Instant::now();
+        if let Some((_, received)) = &mut self.body {
+            *received += bytes;
+        }
         self.width.change(|State { meter, search }| {
             if let Some(sample) = meter.received(bytes, now) {
                 let before = search.width();
@@ -124,7 +136,14 @@ impl Transfer {
 impl Drop for Transfer {
     fn drop(&mut self) {
         let now = Instant::now();
-        self.width.state.lock().meter.ends(now, now - self.began);
+        let mut state = self.width.state.lock();
+        state.meter.ends(now, self.step);
+        if let Some((since, bytes)) = self.body
+            && bytes >= BULK
+        {
+            state.meter.transferred(bytes, now - since);
+            self.width.worth.store(state.meter.worth(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -149,7 +168,7 @@ mod tests {
         (0..100).for_each(|_| width.throttled());
         assert_eq!(width.ranges(), search::START / 2);
         for _ in 0..10 {
-            tokio::time::advance(std::time::Duration::from_secs(2)).await;
+            tokio::time::advance(Duration::from_secs(2)).await;
             width.throttled();
         }
         assert_eq!(width.ranges(), search::FLOOR);

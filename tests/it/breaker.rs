@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Always, Client, FakeS3, Fault, Matcher, Object, setup, within};
+use crate::support::{
+    Always, Client, FakeS3, Fault, Gate, Matcher, Object, TestProxy, Times, setup, within,
+};
 
 const ERROR: Fault = Fault::Status(500, "InternalError");
 
@@ -111,4 +113,27 @@ async fn an_origin_that_answers_is_asked_whatever_it_says() {
         assert_eq!(client.get("/data/poison").send().await.status, 503);
         assert!(read(&s3, "poison") > 0);
     }
+}
+
+#[tokio::test]
+async fn a_body_under_way_outlives_a_short_outage() {
+    let s3 = FakeS3::start().await;
+    // The pauses of tests are so short that the attempts would end before the breaker opens.
+    let proxy = TestProxy::start_with(&s3, |config| config.origin.attempts = 2000).await;
+    let client = proxy.client();
+    s3.put("data", "large", Object::random(300_000, 7));
+    let gate = Gate::new();
+    s3.fault(Matcher::get("large"), Times(1), Fault::HoldBodyAfter(100_000, gate.clone()));
+    let reader = client.get("/data/large").start(0).await;
+    within("the body to begin", gate.wait_reached()).await;
+    s3.go_down().await;
+    read_until_refused(&client).await;
+    let admin = Client::new(proxy.admin);
+    within("the outage to last", async {
+        while !admin.get("/readyz").send().await.text().contains("fails for 2 s") {}
+    })
+    .await;
+    s3.come_back().await;
+    let answer = reader.finish().await;
+    assert!(answer.complete && answer.body == s3.object_bytes("data", "large"));
 }

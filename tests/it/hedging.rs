@@ -1,7 +1,7 @@
 //! Hedged reads: a request that the origin answers late is sent a second time, within bounds.
 
 use crate::support::{
-    Client, FakeS3, Fault, Gate, Matcher, Object, Seen, TestProxy, Times, within,
+    Api, Client, FakeS3, Fault, Gate, Matcher, Object, Seen, TestProxy, Times, within,
 };
 
 const LEN: u64 = 100_000;
@@ -149,4 +149,70 @@ async fn nothing_is_sent_twice_when_it_is_switched_off() {
     let (answer, ()) = tokio::join!(request.send(), wait);
     assert_eq!(answer.status, 200);
     assert_eq!(s3.count(of("late")), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_falls_behind_is_read_on_from_the_second_answer_although_it_brought_a_little_more()
+ {
+    let (s3, _proxy, client) = start(true).await;
+    s3.put("data", "late", Object::random(LEN, 1000));
+    let (stop, again, answer) = (Gate::new(), Gate::new(), Gate::new());
+    let stops = [(60_000, stop.clone()), (60_001, again.clone())];
+    let holds = stops.map(|(at, gate)| Fault::HoldBodyAfter(at, gate)).into();
+    s3.fault(Matcher::get("late"), Times(1), Fault::All(holds));
+    s3.fault(Matcher::get("late"), Times(1), Fault::HoldHeader(answer.clone()));
+    let reader = client.get("/data/late").start(0).await;
+    within("the body to be asked for again", answer.wait_reached()).await;
+    stop.open();
+    within("the body to stop again", again.wait_reached()).await;
+    answer.open();
+    let read = reader.finish().await;
+    assert!(read.status == 200 && read.body == s3.object_bytes("data", "late"));
+    assert_eq!(s3.count(of("late")), 2);
+    again.open();
+}
+
+#[tokio::test]
+async fn nothing_is_sent_twice_once_a_second_request_was_refused_for_being_too_much() {
+    let (s3, _proxy, client) = start(true).await;
+    let gate = Gate::new();
+    for key in ["first", "second"] {
+        s3.put("data", key, Object::random(LEN, 1000));
+        s3.fault(Matcher::get(key), Times(1), Fault::HoldHeader(gate.clone()));
+        s3.fault(Matcher::get(key), Times(1), Fault::Status(503, "SlowDown"));
+    }
+    let first = client.get("/data/first").start(0).await;
+    s3.wait_for(|seen| seen.iter().any(|seen| seen.key == "first" && seen.status == 503)).await;
+    let second = client.get("/data/second").start(0).await;
+    within("both requests", gate.wait_reached_by(2)).await;
+    // Longer than a late answer is waited for, by the time that other requests take.
+    for number in 0..SAMPLES {
+        let path = format!("/data/usual-{number}?partNumber=1");
+        assert_eq!(client.get(&path).send().await.status, 206);
+    }
+    assert_eq!(s3.count(of("second")), 1, "{}", s3.describe());
+    gate.open();
+    for reader in [first, second] {
+        assert_eq!(reader.finish().await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn what_no_client_waits_for_is_not_sent_twice() {
+    let (s3, proxy, client) = start(true).await;
+    let gate = Gate::new();
+    s3.put("data", "late", Object::random(LEN, 1000));
+    s3.fault(Matcher::get("late"), Times(1), Fault::HoldHeader(gate.clone()));
+    let api = Api::new(proxy.admin);
+    let wait = async {
+        within("the request", gate.wait_reached()).await;
+        for number in 0..SAMPLES {
+            let path = format!("/data/usual-{number}?partNumber=1");
+            assert_eq!(client.get(&path).send().await.status, 206);
+        }
+        assert_eq!(s3.count(of("late")), 1, "{}", s3.describe());
+        gate.open();
+    };
+    let (job, ()) = tokio::join!(api.warm(r#"{"keys":["s3://data/late"]}"#), wait);
+    assert_eq!(job["state"], "done", "{job}");
 }

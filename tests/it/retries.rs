@@ -394,3 +394,20 @@ async fn r15_a_clock_that_stays_skewed_is_not_told_as_if_it_were_the_clients_and
     assert!(answer.text().contains("hotset signs with (RequestTimeTooSkewed)"));
     assert_eq!(s3.requests().len(), 2);
 }
+
+#[tokio::test]
+async fn a_body_that_brings_next_to_nothing_is_resumed_in_time() {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.origin.idle_timeout = "120s".parse().unwrap();
+        config.origin.deadline = "2s".parse().unwrap();
+    })
+    .await;
+    s3.put("data", "key", Object::random(300_000, 6));
+    s3.fault(Matcher::get("key"), Times(1), Fault::StallAfter(150_000));
+    let answer = proxy.client().get("/data/key").send().await;
+    assert!(answer.complete && answer.body == s3.object_bytes("data", "key"));
+    let seen = s3.requests();
+    let starts: Vec<_> = seen.iter().filter_map(|seen| Some(seen.range.clone()?.start)).collect();
+    assert_eq!(starts, [0, 150_000], "{}", s3.describe());
+}

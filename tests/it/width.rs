@@ -1,5 +1,8 @@
 //! Fetch width: the number of ranges of one cold read that are requested from the origin at the same time.
 
+use std::ops::Range;
+use std::time::Duration;
+
 use hotset::config::units::ByteSize;
 use http::Method;
 
@@ -88,8 +91,7 @@ async fn ranges_of_an_object_that_is_stored_in_parts_lie_in_one_part_each() {
     // The part size was not known yet when the first range was requested.
     let inner: Vec<_> = ranges.filter(|range| range.start > 0).collect();
     assert!(inner.len() >= 8, "{inner:?}");
-    let is_in_one =
-        |range: &std::ops::Range<u64>| range.start / (5 * MIB) == (range.end - 1) / (5 * MIB);
+    let is_in_one = |range: &Range<u64>| range.start / (5 * MIB) == (range.end - 1) / (5 * MIB);
     assert!(inner.iter().all(is_in_one), "{inner:?}");
 }
 
@@ -103,4 +105,69 @@ async fn few_connections_are_shared_with_other_reads() {
     .await;
     let client = proxy.client();
     assert_eq!(width_of_a_cold_read(&s3, &client, "large", 4).await, 4);
+}
+
+/// Time to a response head of a paced origin: far above what a busy machine adds.
+const ANSWER: Duration = Duration::from_millis(60);
+
+async fn read(s3: &FakeS3, client: &Client, key: &str, size: u64) -> Vec<Range<u64>> {
+    let object = Object::random(size, 9);
+    s3.put("data", key, object.clone());
+    let answer = client.get(&format!("/data/{key}")).send().await;
+    assert!(answer.complete && answer.body == object.all(), "{key}");
+    s3.assert_each_byte_sent_once("data", key);
+    let seen = s3.requests().into_iter().filter(|seen| seen.key == key);
+    seen.filter_map(|seen| seen.range).collect()
+}
+
+fn longest(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|range| range.end - range.start).max().expect("a range was requested")
+}
+
+#[tokio::test]
+async fn ranges_become_as_short_as_an_answer_is_worth_and_long_again_at_a_near_origin() {
+    let (s3, _proxy, client) = setup().await;
+    // An answer is worth 1.2 MB.
+    let pace = Pace::new(ANSWER, 20_000_000);
+    s3.fault(Matcher::get("far"), Times(1), Fault::Paced(pace.clone()));
+    let unknown = read(&s3, &client, "far", 8 * MIB).await;
+    assert_eq!(unknown, [0..8 * MIB], "nothing was known yet");
+    s3.fault(Matcher::get("far-too"), Always, Fault::Paced(pace));
+    let known = read(&s3, &client, "far-too", 8 * MIB).await;
+    // On a busy machine an answer is worth more.
+    assert!(longest(&known[..1]) <= 4 * MIB && longest(&known[1..]) <= 2 * MIB, "{known:?}");
+    for number in 0..40 {
+        // Each moves the averages by a tenth.
+        let near = read(&s3, &client, &format!("near-{number}"), 4 * MIB).await;
+        if longest(&near) == 4 * MIB {
+            return;
+        }
+    }
+    panic!("ranges stay short: {}", s3.describe());
+}
+
+#[tokio::test]
+async fn connections_that_are_limited_by_themselves_make_reads_wide() {
+    let (s3, _proxy, client) = started().await;
+    let pace = Pace::new(ANSWER / 6, 2_500_000);
+    s3.fault(Matcher::get("large"), Always, Fault::Paced(pace.clone()));
+    read(&s3, &client, "large", 48 * MIB).await;
+    assert!(pace.take_most() > START, "{}", pace.take_most());
+}
+
+#[tokio::test]
+async fn connections_that_share_a_limit_make_reads_narrow() {
+    let (s3, _proxy, client) = started().await;
+    let object = Object::random(192 * MIB, 9);
+    s3.put("data", "large", object.clone());
+    let pace = Pace::new(ANSWER / 6, 1 << 40).sharing(60_000_000);
+    s3.fault(Matcher::get("large"), Always, Fault::Paced(pace.clone()));
+    let mut read = client.get("/data/large").open().await;
+    let mut widths = Vec::new();
+    for _ in 0..12 {
+        read.read(usize::try_from(16 * MIB).unwrap()).await;
+        widths.push(pace.take_most());
+    }
+    assert!(widths.iter().any(|width| *width < START), "{widths:?}");
+    s3.assert_each_byte_sent_once("data", "large");
 }

@@ -15,7 +15,7 @@ use crate::cache::invalidate::invalidation::Invalidation;
 use crate::cache::lookup::partless::PartlessObjects;
 use crate::cache::metadata::admission::MetadataAdmission;
 use crate::cache::tiers::blocks::BlockTiers;
-use crate::origin::Origins;
+use crate::origin::{Origins, Sizes};
 use crate::s3::{ByteRange, FirstAsk, ObjectId, Preconditions};
 
 /// Fetches bytes from the origin for readers. Its tasks are in [`super::origin_fetch`].
@@ -31,7 +31,7 @@ pub(in crate::cache) struct Fetcher {
     pub invalidation: Arc<Invalidation>,
     pub admission: Arc<MetadataAdmission>,
     pub checksum_failures: ChecksumFailures,
-    /// Minimum bytes of an origin range within a run of missing blocks.
+    /// Maximum bytes of one request to the origin; at the end of a run of missing blocks, up to twice as many.
     pub fetch_size: u64,
     /// Maximum bytes that one reader reads ahead.
     pub read_ahead: u64,
@@ -49,7 +49,11 @@ impl Fetcher {
         let likely_empty = || plan::is_mostly_empty(id.key()) || self.empties.contain(id);
         let whole = range.is_none() && (checksums || likely_empty());
         let block_size = self.blocks.objects.block_size;
-        let asked = plan::first_request(range, whole, block_size, self.fetch_size);
+        let most = match whole {
+            true => self.fetch_size,
+            false => self.origin.width_of(id).first_size(self.range_sizes()),
+        };
+        let asked = plan::first_request(range, whole, block_size, most);
         if let Some(range) = asked.range().filter(|r| r.end - r.start < block_size) {
             self.locality.fetch_end(id, range, range.end);
         }
@@ -58,6 +62,11 @@ impl Fetcher {
             None | Some(FirstAsk::Get | FirstAsk::Head) => None,
         };
         FirstRequest { asked, if_match }
+    }
+
+    /// Returns the limits on the size of a range.
+    pub(in crate::cache) fn range_sizes(&self) -> Sizes {
+        Sizes { least: self.blocks.objects.block_size, most: self.fetch_size }
     }
 
     /// Reports the response time of the origin, for a request made at `started`, to the disk tier, which compares its

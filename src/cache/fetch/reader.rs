@@ -107,6 +107,7 @@ pub struct BlockReader {
     /// Whether the client is slow: nothing is read ahead until it waits for bytes again.
     slow: bool,
     claims: VecDeque<Claim>,
+    /// Positions at which its ranges are cut, decided with the width.
     cuts: Cuts,
     /// Limit on its concurrent ranges; `None`: not looked up yet.
     width: Option<Arc<Width>>,
@@ -134,8 +135,6 @@ impl Fetcher {
         let block_size = self.blocks.objects.block_size;
         let is_small = length < block_size && found.version.size() > block_size;
         let granularity = if is_small { Granularity::Unit } else { Granularity::Block };
-        let part = found.version.etag().part_size(found.version.size());
-        let cuts = Cuts::along_parts(part, block_size, self.fetch_size);
         let mut reader = BlockReader {
             fetcher: self.clone(),
             id: found.id,
@@ -153,7 +152,7 @@ impl Fetcher {
             window: 0,
             slow: false,
             claims: VecDeque::new(),
-            cuts,
+            cuts: Cuts::every(self.fetch_size),
             width: None,
             left_over: None,
             refused: 0..0,

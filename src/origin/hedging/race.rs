@@ -41,9 +41,6 @@ impl Hedging {
             None => first.await,
             Some(delay) => self.race_after(delay, about, first, may_repeat, send).await,
         };
-        if let Err(OriginError::Throttled(_)) = outcome {
-            self.throttled();
-        }
         let (answer, elapsed) = outcome?;
         self.answered(about.phase, about.bytes, elapsed);
         Ok(answer)

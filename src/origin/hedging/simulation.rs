@@ -75,7 +75,10 @@ async fn simulate(origin: Origin, enabled: bool, reads: u64) -> Outcome {
                     let noise = random.lock().gen_range(0.8..1.2);
                     sleep(origin.usual.mul_f64(noise) + cold + late).await;
                     match refused {
-                        true => Err(OriginError::Throttled(S3Error::slow_down())),
+                        true => {
+                            hedging.throttled();
+                            Err(OriginError::Throttled(S3Error::slow_down()))
+                        }
                         false => Ok(((), began.elapsed())),
                     }
                 };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::range_size;
 use super::search::Sample;
 
 /// Minimum length of a step.
@@ -23,14 +24,18 @@ const PART: f64 = 0.1;
 #[derive(Debug)]
 pub(super) struct Meter {
     under_way: u32,
+    /// Number of steps begun.
+    begun: u64,
+    /// Transfers under way that began before the step, while they matter.
+    older: u32,
     /// Time up to which the transfers are accounted for.
     at: Instant,
     step: Step,
     was_idle: bool,
     /// Usual time to the response head.
     first_byte: Option<Duration>,
-    /// Usual time from the request to the last byte.
-    transfer: Option<Duration>,
+    /// Usual time that a byte of a body takes, in seconds.
+    pace: Option<f64>,
 }
 
 #[derive(Debug, Default)]
@@ -63,18 +68,22 @@ impl Meter {
             step: Step::UNANSWERED,
             was_idle: false,
             first_byte: None,
-            transfer: None,
+            begun: 0,
+            older: 0,
+            pace: None,
         }
     }
 
     /// Begins a step. `narrower`: older transfers must end before the width in force takes effect.
     pub(super) fn restart(&mut self, now: Instant, narrower: bool) {
         self.advance(now);
+        self.begun += 1;
+        self.older = if narrower { self.under_way } else { 0 };
         let settling = match narrower {
-            true => self.transfer.unwrap_or_default(),
-            false => self.first_byte.unwrap_or_default().mul_f64(1.5),
+            true => SLOW,
+            false => self.first_byte.unwrap_or_default().mul_f64(1.5).min(SLOW),
         };
-        self.step = Step { settling: settling.min(SLOW), ..Step::default() };
+        self.step = Step { settling, ..Step::default() };
     }
 
     /// Records that a read was held back by the width.
@@ -82,27 +91,50 @@ impl Meter {
         self.step.held_back = true;
     }
 
-    pub(super) fn begins(&mut self, now: Instant) {
+    /// Counts a transfer that begins. Returns the number of the step.
+    pub(super) fn begins(&mut self, now: Instant) -> u64 {
         if self.under_way == 0 && now - self.at > IDLE {
             self.was_idle = true;
-            self.step = Step::UNANSWERED;
+            (self.step, self.older) = (Step::UNANSWERED, 0);
         }
         self.advance(now);
         self.under_way += 1;
+        self.begun
     }
 
-    pub(super) fn ends(&mut self, now: Instant, elapsed: Duration) {
+    /// Counts a transfer that ends; `step`: in which it began.
+    pub(super) fn ends(&mut self, now: Instant, step: u64) {
         self.advance(now);
         self.under_way -= 1;
-        blend(&mut self.transfer, elapsed);
+        if self.older > 0 && step < self.begun {
+            self.older -= 1;
+            if self.older <= self.under_way / 8 {
+                (self.older, self.step.settling) = (0, Duration::ZERO);
+            }
+        }
     }
 
     pub(super) fn answered(&mut self, elapsed: Duration) {
-        blend(&mut self.first_byte, elapsed);
+        let known = self.first_byte.unwrap_or(elapsed);
+        self.first_byte = Some(known.mul_f64(1.0 - PART) + elapsed.mul_f64(PART));
         if self.step.settling == Duration::MAX {
             // Requests sent together are answered soon after.
             self.step.settling = elapsed.min(LATE) / 2;
         }
+    }
+
+    /// Records that a whole body of `bytes` bytes took `elapsed`.
+    pub(super) fn transferred(&mut self, bytes: u64, elapsed: Duration) {
+        #[allow(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
+        let pace = elapsed.as_secs_f64() / bytes as f64;
+        let known = self.pace.unwrap_or(pace);
+        self.pace = Some(known * (1.0 - PART) + pace * PART);
+    }
+
+    /// Returns the bytes that a connection brings in the time to a response head; 0: unknown, or too few to matter.
+    pub(super) fn worth(&self) -> u64 {
+        let (Some(first_byte), Some(pace)) = (self.first_byte, self.pace) else { return 0 };
+        range_size::worth(first_byte, 1.0 / pace)
     }
 
     /// Returns and clears whether no transfer was under way for long.
@@ -145,9 +177,4 @@ impl Meter {
         step.busy += elapsed;
         step.flight += elapsed.as_secs_f64() * f64::from(self.under_way);
     }
-}
-
-fn blend(mean: &mut Option<Duration>, elapsed: Duration) {
-    let known = mean.unwrap_or(elapsed);
-    *mean = Some(known.mul_f64(1.0 - PART) + elapsed.mul_f64(PART));
 }

@@ -1,6 +1,7 @@
 //! Fetches of a reader: the bytes that it needs now, and those that it reads ahead.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{BlockReader, Granularity};
 use crate::cache::fetch::budget::Paid;
@@ -8,11 +9,11 @@ use crate::cache::fetch::fetcher::Fetcher;
 use crate::cache::fetch::fill::Claim;
 use crate::cache::fetch::flight::{NewFetch, Reading};
 use crate::cache::fetch::origin_fetch::{self, FetchTarget};
-use crate::cache::fetch::plan::{self, UNIT};
+use crate::cache::fetch::plan::{self, Cuts, UNIT};
 use crate::cache::key::BlockKey;
 use crate::cache::lookup::error::CacheError;
 use crate::cache::memory::block::Block;
-use crate::origin::Class;
+use crate::origin::{Class, Width};
 
 /// Bytes left at which a range counts as done: the next one is requested before the connection is idle.
 const ALMOST_NONE: u64 = 4 * UNIT;
@@ -143,7 +144,7 @@ impl BlockReader {
 
     /// Returns the number of ranges that may be fetched in addition to those under way, for `wanted` bytes.
     fn may_begin(&mut self, wanted: u64) -> u64 {
-        let width = self.width.get_or_insert_with(|| self.fetcher.origin.width_of(&self.id));
+        let width = self.width.clone().unwrap_or_else(|| self.look_up_width());
         let mut under_way = 0;
         let mut last: Option<&Claim> = None;
         for claim in &self.claims {
@@ -157,6 +158,16 @@ impl BlockReader {
             width.held_back();
         }
         free
+    }
+
+    /// Looks up its origin's width, which decides the size of its ranges.
+    fn look_up_width(&mut self) -> Arc<Width> {
+        let width = self.fetcher.origin.width_of(&self.id);
+        let size = width.range_size(self.end - self.at, self.fetcher.range_sizes());
+        let part = self.version.etag().part_size(self.version.size());
+        self.cuts = Cuts::along_parts(part, self.version.block_size(), size);
+        self.width = Some(width.clone());
+        width
     }
 
     fn join(

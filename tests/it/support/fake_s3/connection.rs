@@ -1,11 +1,12 @@
 //! One connection of the origin: reads requests, writes responses, and breaks them as planned.
 //!
 //! It uses the bare socket, as no HTTP library would send what a broken origin sends. Invariants: bytes that [`Seen`]
-//! counts as sent have been handed to the kernel; a held response notices that its peer has disconnected; nothing but
-//! a [`Gate`] makes anything wait.
+//! counts as sent have been handed to the kernel; a held response notices that its peer has disconnected;
+//! only a [`Gate`] or a [`Pace`](super::Pace) makes anything wait.
 
 use super::answer::answer;
 use super::http::{Asked, Seen, asked_range, take_head};
+use super::pace::Response;
 use super::plan::{Ending, Plan, Stop};
 use super::reply::{Body, Reply, error, error_element};
 use super::state::{Record, State};
@@ -26,6 +27,8 @@ pub(super) struct Connection {
     stream: TcpStream,
     buffer: BytesMut,
     state: Arc<State>,
+    /// Speed of the response under way; `None`: as fast as the socket takes it.
+    paced: Option<Response>,
 }
 
 /// Continuation of a connection after an exchange.
@@ -37,7 +40,7 @@ enum Next {
 
 impl Connection {
     pub(super) fn new(id: u64, stream: TcpStream, state: Arc<State>) -> Connection {
-        Connection { id, stream, buffer: BytesMut::new(), state }
+        Connection { id, stream, buffer: BytesMut::new(), state, paced: None }
     }
 
     /// Serves requests until one side ends the connection.
@@ -94,10 +97,14 @@ impl Connection {
         if let Some(gate) = &plan.hold_header {
             self.hold(gate).await?;
         }
+        if let Some(pace) = &plan.pace {
+            self.paced = Some(pace.begin().await);
+        }
         if let Some(ending) = plan.unanswered {
             return Ok(Next::End(ending));
         }
         let next = self.send(reply, &mut plan, &record).await?;
+        self.paced = None;
         let close = plan.close_after || seen.wants_close();
         Ok(if close && next == Next::Keep { Next::End(Ending::Close) } else { next })
     }
@@ -259,6 +266,9 @@ impl Connection {
             let length = PIECE.min(to - at);
             piece.resize(usize::try_from(length).expect("at most a piece"), 0);
             body.fill(at, &mut piece);
+            if let Some(paced) = &mut self.paced {
+                paced.allows(length).await;
+            }
             if chunked {
                 self.stream.write_all(format!("{length:x}\r\n").as_bytes()).await?;
             }

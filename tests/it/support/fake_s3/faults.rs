@@ -4,9 +4,9 @@
 //! The first rule that matches a request, and is not used up, applies to it alone; use [`Fault::All`] for several at
 //! once. There is no fault "delay": a [`Gate`] holds a request until the test opens it.
 //!
-//! Invariant: a fault happens at an exact byte or step, never at a time.
+//! Invariant: a fault happens at an exact byte or step, never at a time; only a [`Pace`] takes time.
 
-use super::{Object, Seen};
+use super::{Object, Pace, Seen};
 use crate::support::within;
 use http::Method;
 use std::fmt;
@@ -114,6 +114,8 @@ pub enum Fault {
     LateCommit(Gate),
     /// As `LateCommit`, but commits nothing and ends with an `<Error>` of this code inside the 200.
     LateFailure(Gate, &'static str),
+    /// Answers and sends at this speed.
+    Paced(Pace),
     /// `Content-Range` is shifted by one byte.
     WrongContentRange,
     /// `Content-Length` is one too small, and that many bytes are sent.

@@ -22,6 +22,7 @@ mod faults;
 mod form;
 mod http;
 mod object;
+mod pace;
 mod plan;
 mod regions;
 mod reply;
@@ -32,6 +33,7 @@ pub use answer::OWNER;
 pub use faults::{Fault, Gate, Matcher, Repeat};
 pub use http::Seen;
 pub use object::{DEFAULT_LAST_MODIFIED, Object};
+pub use pace::Pace;
 pub use regions::Tells;
 
 use crate::support::{EVENT_LIMIT, lock, within};

@@ -4,7 +4,7 @@
 
 use super::answer::Blind;
 use super::reply::Reply;
-use super::{Fault, Gate, Object};
+use super::{Fault, Gate, Object, Pace};
 
 /// End of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,7 @@ pub(super) struct Plan {
     pub hold_request_after: Option<(u64, Gate)>,
     pub hold_request: Option<Gate>,
     pub hold_header: Option<Gate>,
+    pub pace: Option<Pace>,
     pub unanswered: Option<Ending>,
     /// Gate before the commit, and the error code if there is to be no commit.
     pub late: Option<(Gate, Option<&'static str>)>,
@@ -65,6 +66,7 @@ impl Plan {
             Fault::ChangeObjectAfter(at, object) => self.stops.push((at, Stop::Replace(object))),
             Fault::HoldRequestAfter(at, gate) => self.hold_request_after = Some((at, gate)),
             Fault::HoldRequest(gate) => self.hold_request = Some(gate),
+            Fault::Paced(pace) => self.pace = Some(pace),
             Fault::HoldHeader(gate) => self.hold_header = Some(gate),
             Fault::LateCommit(gate) => self.late = Some((gate, None)),
             Fault::LateFailure(gate, code) => self.late = Some((gate, Some(code))),
