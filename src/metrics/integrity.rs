@@ -26,6 +26,8 @@ label! {
         Match = "match",
         /// The bytes differ, and were dropped.
         Mismatch = "mismatch",
+        /// Not compared: too many others took its place before all of its bytes were fetched.
+        Skipped = "skipped",
     }
 }
 
@@ -79,7 +81,7 @@ fn describe() {
     describe_counter!(
         CHECKSUMS,
         Unit::Count,
-        "Objects and parts whose fetched bytes were compared with the origin's checksum (rules[].verify_checksums), by algorithm and outcome; after a mismatch they are dropped and fetched again"
+        "Objects and parts whose fetched bytes were compared with the origin's checksum (rules[].verify_checksums), by algorithm and outcome; after a mismatch they are dropped and fetched again; skipped: of too many at once, or only partly fetched, they were not compared"
     );
     describe_counter!(
         VERIFIED,

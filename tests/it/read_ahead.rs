@@ -196,3 +196,20 @@ async fn r5_what_is_read_ahead_of_an_old_version_is_not_served_after_a_write() {
         read(&client, "key", &new, n * MIB, MIB).await;
     }
 }
+
+#[tokio::test]
+async fn ends_of_columnar_files_that_nobody_reads_are_no_longer_fetched() {
+    let (s3, _proxy, client) = started().await;
+    let object = parquet(200_000, 1000);
+    for number in 0..4000 {
+        let key = format!("table-{number}.parquet");
+        s3.put("data", &key, object.clone());
+        assert_eq!(client.head(&format!("/data/{key}")).send().await.status, 200);
+        if s3.requests().iter().any(|seen| seen.method == Method::HEAD) {
+            assert!(number > 500, "{number}");
+            return;
+        }
+        s3.forget_requests();
+    }
+    panic!("each end was fetched");
+}

@@ -5,6 +5,7 @@
 //! at is fetched at once. Nobody waits for these fetches: they have the lowest priority, are paid for from free
 //! in-flight memory, and stop where they do not pay.
 
+mod balance;
 mod footer;
 mod observed;
 mod pattern;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use self::balance::Kind;
 use self::footer::{Columnar, TRAILER};
 use self::observed::ReadAhead;
 use super::fetcher::Fetcher;
@@ -73,7 +75,7 @@ impl AheadReads {
             return;
         }
         for next in self.observed.next(&found.id, range, (size, MOST)) {
-            self.fetch_ahead(found, next);
+            self.fetch_ahead(found, next, Kind::Reads);
         }
         let tail = size.saturating_sub(MOST);
         if let Some(columnar) = Columnar::of(found.id.key().as_str())
@@ -88,7 +90,7 @@ impl AheadReads {
                 if let Ok(Some(start)) = metadata
                     && start < read
                 {
-                    ahead.fetch_ahead(&found, start..read);
+                    ahead.fetch_ahead(&found, start..read, Kind::Footer);
                 }
             });
         }
@@ -104,13 +106,15 @@ impl AheadReads {
         id: &ObjectId,
         policy: &Policy,
     ) -> Result<Option<Found>, CacheError> {
-        if !self.observed.is_enabled() || Columnar::of(id.key().as_str()).is_none() {
+        let is_columnar = Columnar::of(id.key().as_str()).is_some();
+        if !self.observed.is_enabled() || !is_columnar || !self.observed.pays(Kind::Footer) {
             return Ok(None);
         }
         match self.opener.open_by(id, &Asked::Suffix(TAIL).into(), policy, Arrived::now()).await {
             Ok(found) => {
                 let size = found.version.size();
-                self.observed.fetched(id, std::iter::once(size.saturating_sub(TAIL)..size));
+                let tail = size.saturating_sub(TAIL)..size;
+                self.observed.fetched(id, Kind::Footer, std::iter::once(tail));
                 Ok(Some(found))
             }
             Err(error) if error.is_absence() => Err(error),
@@ -134,7 +138,10 @@ impl AheadReads {
     }
 
     /// Fetches the missing bytes of a range that no client waits for, if there is memory for them.
-    fn fetch_ahead(self: &Arc<Self>, found: &Found, range: Range<u64>) {
+    fn fetch_ahead(self: &Arc<Self>, found: &Found, range: Range<u64>, kind: Kind) {
+        if !self.observed.pays(kind) {
+            return;
+        }
         let bytes = range.end - range.start + 2 * UNIT;
         let Some(permit) = self.observed.permit() else { return };
         if self.fetcher.budget.is_under_pressure()
@@ -160,7 +167,7 @@ impl AheadReads {
         if fetches.is_empty() {
             return;
         }
-        self.observed.fetched(id, fetches.iter().map(|fetch| fetch.range.clone()));
+        self.observed.fetched(id, kind, fetches.iter().map(|fetch| fetch.range.clone()));
         for fetch in fetches {
             let wanted = FetchTarget { id, version, meta, fetching: *fetching };
             origin_fetch::spawn(&self.fetcher, wanted, *generation, fetch);

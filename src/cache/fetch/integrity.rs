@@ -15,8 +15,9 @@ use crate::cache::rules::policy::Fetching;
 use crate::metrics::integrity::{self as metrics, ChecksumOutcome};
 use crate::s3::{AnnouncedCrc, Crc, CrcAlgorithm, ObjectMeta, PartNumber};
 
-/// Maximum number of objects and parts whose CRC is being assembled.
-const ASSEMBLIES: usize = 1024;
+/// Sets of objects and parts whose CRC is being assembled, by a hash, and the maximum number in each.
+const SETS: usize = 128;
+const WAYS: usize = 8;
 /// Maximum number of disjoint ranges of one assembly. With more of them it starts over.
 const SPANS: usize = 128;
 /// Number of versions with mismatching bytes that are remembered.
@@ -138,17 +139,18 @@ impl Fetching {
     }
 }
 
-/// CRCs of the bytes fetched so far of objects and parts with a checksum. Bounded: one takes the place of another with
-/// the same hash.
+/// CRCs of the bytes fetched so far of objects and parts with a checksum. Bounded: a new one takes the place of that in
+/// its set to which nothing was added for the longest time.
 pub(in crate::cache) struct Integrity {
-    assemblies: Box<[Mutex<Option<Assembly>>]>,
+    /// In each set, that to which something was added last comes last.
+    assemblies: Box<[Mutex<Vec<Assembly>>]>,
     /// Hashes of versions whose bytes differed.
     failed: Mutex<VecDeque<u64>>,
 }
 
 impl Integrity {
     pub(in crate::cache) fn new() -> Self {
-        let assemblies = (0..ASSEMBLIES).map(|_| Mutex::default()).collect();
+        let assemblies = (0..SETS).map(|_| Mutex::default()).collect();
         Self { assemblies, failed: Mutex::default() }
     }
 
@@ -157,16 +159,21 @@ impl Integrity {
         if range == target.range {
             return Some(crc);
         }
-        let place = usize::try_from(target.hash() % ASSEMBLIES as u64).expect("below ASSEMBLIES");
-        let mut slot = self.assemblies[place].lock();
-        if slot.as_ref().is_none_or(|assembly| assembly.target != *target) {
-            *slot = Some(Assembly { target: target.clone(), spans: Vec::new() });
-        }
-        let assembly = slot.as_mut()?;
+        let place = usize::try_from(target.hash() % SETS as u64).expect("below SETS");
+        let mut set = self.assemblies[place].lock();
+        let mut assembly = match set.iter().position(|assembly| assembly.target == *target) {
+            Some(at) => set.remove(at),
+            None => Assembly { target: target.clone(), spans: Vec::new() },
+        };
         assembly.add(Span { range, crc });
-        let crc = assembly.complete()?;
-        *slot = None;
-        Some(crc)
+        if let Some(crc) = assembly.complete() {
+            return Some(crc);
+        }
+        if set.len() == WAYS {
+            set.remove(0).skipped();
+        }
+        set.push(assembly);
+        None
     }
 
     /// Remembers that the bytes of a version differed; `true`: they did before.
@@ -215,10 +222,17 @@ impl Assembly {
             new = join(&new, &self.spans.remove(at));
         }
         if self.spans.len() >= SPANS {
+            self.skipped();
             self.spans.clear();
             at = 0;
         }
         self.spans.insert(at, new);
+    }
+
+    /// Counts that bytes will not be compared.
+    fn skipped(&self) {
+        let algorithm = algorithm_label(self.target.announced.algorithm);
+        metrics::checksum(algorithm, ChecksumOutcome::Skipped);
     }
 
     fn complete(&self) -> Option<u64> {
@@ -332,12 +346,18 @@ mod tests {
             assert_eq!(add(&integrity, &one, 0..400), None, "all of it is needed again");
             assert_eq!(add(&integrity, &one, 400..SIZE), Some(one.announced.value));
         }
-        let place = |target: &Target| target.hash() % ASSEMBLIES as u64;
-        let mut others = (0..).map(|n| target(&n.to_string(), 0..SIZE));
-        let other = others.find(|other| place(other) == place(&one)).unwrap();
+        let place = |target: &Target| target.hash() % SETS as u64;
+        let others = (0..).map(|n| target(&n.to_string(), 0..SIZE));
+        let others: Vec<_> =
+            others.filter(|other| place(other) == place(&one)).take(WAYS).collect();
         assert_eq!(add(&integrity, &one, 0..400), None);
-        assert_eq!(add(&integrity, &other, 400..SIZE), None, "the first half is of another");
-        assert_eq!(add(&integrity, &other, 0..400), Some(other.announced.value));
+        for other in &others {
+            assert_eq!(add(&integrity, other, 400..SIZE), None, "the first half is of another");
+        }
+        for other in &others {
+            assert_eq!(add(&integrity, other, 0..400), Some(other.announced.value));
+        }
+        assert_eq!(add(&integrity, &one, 400..SIZE), None, "it had to make room");
     }
 
     #[test]
@@ -358,19 +378,17 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         let integrity = Integrity::new();
-        for key in 0..3 * ASSEMBLIES {
+        for key in 0..3 * SETS * WAYS {
             add(&integrity, &target(&key.to_string(), 0..SIZE), 0..1);
         }
         let one = target("key", 0..SIZE);
         for at in (0..SIZE).step_by(2) {
             add(&integrity, &one, at..at + 1);
         }
-        let slots = integrity.assemblies.iter();
-        assert!(
-            slots
-                .filter_map(|slot| slot.lock().as_ref().map(|a| a.spans.len()))
-                .all(|n| n <= SPANS)
-        );
+        for set in &integrity.assemblies {
+            let set = set.lock();
+            assert!(set.len() <= WAYS && set.iter().all(|kept| kept.spans.len() <= SPANS));
+        }
         for n in 0..2 * FAILED {
             integrity.failed(&target(&n.to_string(), 0..SIZE).version);
         }

@@ -8,7 +8,8 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::pattern::{Outcome, Reads};
+use super::balance::{Balance, Kind, Outcomes};
+use super::pattern::Reads;
 use crate::metrics::read_ahead as metrics;
 use crate::s3::ObjectId;
 
@@ -26,6 +27,7 @@ pub(in crate::cache) struct ReadAhead {
     objects: Box<[Mutex<Slot>]>,
     fetches: Arc<Semaphore>,
     begun: AtomicU64,
+    balance: Balance,
 }
 
 #[derive(Default)]
@@ -39,7 +41,8 @@ impl ReadAhead {
     pub(in crate::cache) fn new(is_enabled: bool) -> Self {
         let objects = (0..OBJECTS).map(|_| Mutex::default()).collect();
         let fetches = Arc::new(Semaphore::new(FETCHES));
-        Self { is_enabled, objects, fetches, begun: AtomicU64::new(0) }
+        let (begun, balance) = (AtomicU64::new(0), Balance::new());
+        Self { is_enabled, objects, fetches, begun, balance }
     }
 
     /// Whether anything is read ahead.
@@ -51,16 +54,26 @@ impl ReadAhead {
         &self.objects[usize::try_from(hash % OBJECTS as u64).expect("below OBJECTS")]
     }
 
-    fn with<R>(mut slot: MutexGuard<'_, Slot>, hash: u64, then: impl FnOnce(&mut Reads) -> R) -> R {
+    /// Whether fetches of a kind bring about as much as they waste.
+    pub(in crate::cache) fn pays(&self, kind: Kind) -> bool {
+        self.balance.pays(kind)
+    }
+
+    fn with<R>(
+        &self,
+        mut slot: MutexGuard<'_, Slot>,
+        hash: u64,
+        then: impl FnOnce(&mut Reads) -> R,
+    ) -> R {
         if slot.object != hash {
             let before = std::mem::take(&mut *slot);
-            count(before.reads.end());
+            self.count(before.reads.end());
             slot.object = hash;
         }
         let result = then(&mut slot.reads);
         let outcome = slot.reads.outcome(Instant::now());
         drop(slot);
-        count(outcome);
+        self.count(outcome);
         result
     }
 
@@ -74,23 +87,34 @@ impl ReadAhead {
         let hash = id.object().hash64();
         // Under contention, some reads are not noted.
         let Some(slot) = self.slot(hash).try_lock() else { return Vec::new() };
-        Self::with(slot, hash, |reads| reads.read(range, (size, most), Instant::now()))
+        self.with(slot, hash, |reads| reads.read(range, (size, most), Instant::now()))
     }
 
     /// Notes spans that were fetched ahead.
     pub(in crate::cache) fn fetched(
         &self,
         id: &ObjectId,
+        kind: Kind,
         spans: impl IntoIterator<Item = Range<u64>>,
     ) {
         let (now, hash) = (Instant::now(), id.object().hash64());
         let slot = self.slot(hash).lock();
-        Self::with(slot, hash, |reads| spans.into_iter().for_each(|span| reads.fetched(span, now)));
+        self.with(slot, hash, |reads| {
+            spans.into_iter().for_each(|span| reads.fetched(span, kind, now));
+        });
         if self.begun.fetch_add(1, Ordering::Relaxed) % COUNTED_AFTER == COUNTED_AFTER - 1 {
             for slot in &self.objects {
                 let outcome = slot.lock().reads.outcome(now);
-                count(outcome);
+                self.count(outcome);
             }
+        }
+    }
+
+    fn count(&self, outcomes: Outcomes) {
+        if outcomes != Outcomes::default() {
+            self.balance.add(outcomes);
+            let sum = outcomes.sum();
+            metrics::read_ahead(sum.used, sum.wasted);
         }
     }
 
@@ -98,8 +122,4 @@ impl ReadAhead {
     pub(in crate::cache) fn permit(&self) -> Option<OwnedSemaphorePermit> {
         self.fetches.clone().try_acquire_owned().ok()
     }
-}
-
-fn count(Outcome { used, wasted }: Outcome) {
-    metrics::read_ahead(used, wasted);
 }

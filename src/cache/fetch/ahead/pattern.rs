@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::balance::{Kind, Outcomes};
+
 /// Number of reads remembered per object.
 const READS: usize = 24;
 /// Maximum period of a pattern, in reads.
@@ -28,13 +30,6 @@ const UNREAD: Duration = Duration::from_mins(1);
 /// Bytes that may be wasted before any byte fetched ahead is read.
 const TRIAL: u64 = 2 << 20;
 
-/// Bytes fetched ahead that were read or wasted since they were last counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::cache) struct Outcome {
-    pub(in crate::cache) used: u64,
-    pub(in crate::cache) wasted: u64,
-}
-
 #[derive(Debug, Clone)]
 struct Read {
     span: Range<u64>,
@@ -49,6 +44,7 @@ struct Read {
 #[derive(Debug)]
 struct Span {
     span: Range<u64>,
+    kind: Kind,
     since: Instant,
 }
 
@@ -67,7 +63,7 @@ pub(in crate::cache) struct Reads {
     ahead: VecDeque<Span>,
     used: u64,
     wasted: u64,
-    counted: Outcome,
+    counted: Outcomes,
 }
 
 impl Reads {
@@ -86,7 +82,7 @@ impl Reads {
             self.latest.pop_front();
         }
         let unread: u64 = self.ahead.iter().map(Span::bytes).sum();
-        if self.wasted + unread > 2 * self.used + TRIAL {
+        if self.wasted + unread > self.used + TRIAL {
             return Vec::new();
         }
         let is_in_order = self.latest.back().is_some_and(|read| read.streak >= IN_ORDER);
@@ -104,68 +100,64 @@ impl Reads {
     }
 
     /// Notes a span that was fetched ahead.
-    pub(in crate::cache) fn fetched(&mut self, span: Range<u64>, now: Instant) {
-        if self.ahead.len() == SPANS {
-            let oldest = self.ahead.pop_front();
-            self.waste(oldest.as_ref().map_or(0, Span::bytes));
+    pub(in crate::cache) fn fetched(&mut self, span: Range<u64>, kind: Kind, now: Instant) {
+        self.ahead.push_back(Span { span, kind, since: now });
+        self.forget_above(SPANS);
+    }
+
+    /// Counts the oldest spans as wasted that are more than `most`.
+    fn forget_above(&mut self, most: usize) {
+        while self.ahead.len() > most
+            && let Some(oldest) = self.ahead.pop_front()
+        {
+            self.waste(oldest.kind, oldest.bytes());
         }
-        self.ahead.push_back(Span { span, since: now });
     }
 
     /// Returns the bytes used and wasted since the last call. Bytes not read for [`UNREAD`] are wasted.
-    pub(in crate::cache) fn outcome(&mut self, now: Instant) -> Outcome {
+    pub(in crate::cache) fn outcome(&mut self, now: Instant) -> Outcomes {
         self.expire(now);
         std::mem::take(&mut self.counted)
     }
 
     /// Returns the final outcome of an object that is not tracked any more: its unread bytes are wasted.
-    pub(in crate::cache) fn end(mut self) -> Outcome {
-        for span in std::mem::take(&mut self.ahead) {
-            self.waste(span.bytes());
-        }
+    pub(in crate::cache) fn end(mut self) -> Outcomes {
+        self.forget_above(0);
         self.counted
     }
 
-    fn waste(&mut self, bytes: u64) {
+    fn waste(&mut self, kind: Kind, bytes: u64) {
         self.wasted += bytes;
-        self.counted.wasted += bytes;
+        self.counted.of_mut(kind).wasted += bytes;
     }
 
     /// Counts the bytes of a read that were fetched ahead.
     fn take(&mut self, read: &Range<u64>) {
-        let (mut left, mut sliver) = (VecDeque::new(), 0);
-        for Span { span, since } in std::mem::take(&mut self.ahead) {
+        for Span { span, kind, since } in std::mem::take(&mut self.ahead) {
             let (start, end) = (span.start.max(read.start), span.end.min(read.end));
             if start >= end {
-                left.push_back(Span { span, since });
+                self.ahead.push_back(Span { span, kind, since });
                 continue;
             }
             self.used += end - start;
-            self.counted.used += end - start;
+            self.counted.of_mut(kind).used += end - start;
             for rest in [span.start..start, end..span.end] {
                 // A small remainder of an estimate is not expected to be read any more.
                 match rest.end.saturating_sub(rest.start) {
                     0 => {}
-                    bytes if bytes <= NEAR => sliver += bytes,
-                    _ => left.push_back(Span { span: rest, since }),
+                    bytes if bytes <= NEAR => self.waste(kind, bytes),
+                    _ => self.ahead.push_back(Span { span: rest, kind, since }),
                 }
             }
         }
-        self.ahead = left;
-        self.waste(sliver);
-        while self.ahead.len() > SPANS {
-            let oldest = self.ahead.pop_front();
-            self.waste(oldest.as_ref().map_or(0, Span::bytes));
-        }
+        self.forget_above(SPANS);
     }
 
     fn expire(&mut self, now: Instant) {
         while let Some(oldest) = self.ahead.front()
             && now.saturating_duration_since(oldest.since) > UNREAD
         {
-            let bytes = oldest.bytes();
-            self.ahead.pop_front();
-            self.waste(bytes);
+            self.forget_above(self.ahead.len() - 1);
         }
     }
 
@@ -265,6 +257,7 @@ struct Distance {
 
 #[cfg(test)]
 mod tests {
+    use super::super::balance::Outcome;
     use super::*;
 
     const KIB: u64 = 1 << 10;
@@ -277,11 +270,11 @@ mod tests {
         let mut fetched = Vec::new();
         for span in spans {
             for next in reads.read(&span, (1 << 30, MOST), now) {
-                reads.fetched(next.clone(), now);
+                reads.fetched(next.clone(), Kind::Reads, now);
                 fetched.push(next);
             }
         }
-        (fetched, reads.end())
+        (fetched, reads.end().sum())
     }
 
     fn pieces(from: u64, length: u64, step: u64, count: u64) -> impl Iterator<Item = Range<u64>> {
@@ -381,13 +374,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_not_read_for_long_is_wasted() {
         let mut reads = Reads::default();
-        reads.fetched(0..MIB, Instant::now());
-        reads.fetched(5 * MIB..6 * MIB, Instant::now());
-        assert_eq!(reads.outcome(Instant::now()), Outcome::default());
+        reads.fetched(0..MIB, Kind::Reads, Instant::now());
+        reads.fetched(5 * MIB..6 * MIB, Kind::Footer, Instant::now());
+        assert_eq!(reads.outcome(Instant::now()), Outcomes::default());
         reads.read(&(MIB / 2..MIB), (1 << 30, MOST), Instant::now());
         tokio::time::advance(UNREAD * 2).await;
         let outcome = reads.outcome(Instant::now());
-        assert_eq!(outcome, Outcome { used: MIB / 2, wasted: MIB + MIB / 2 });
-        assert_eq!(reads.outcome(Instant::now()), Outcome::default());
+        assert_eq!(outcome.of(Kind::Reads), Outcome { used: MIB / 2, wasted: MIB / 2 });
+        assert_eq!(outcome.of(Kind::Footer), Outcome { used: 0, wasted: MIB });
+        assert_eq!(reads.outcome(Instant::now()), Outcomes::default());
     }
 }
