@@ -12,7 +12,10 @@ pub(super) struct Counts {
     pub answered: u32,
     /// Attempts that failed by the origin's fault.
     pub failed: u32,
+    /// Retries, but for those of requests that were answered in the end.
     pub retries: u32,
+    /// All retries.
+    pub all_retries: u32,
 }
 
 /// The [`Counts`] of each of the last ten seconds.
@@ -71,6 +74,7 @@ impl Recent {
             answered: sum.answered.saturating_add(counts.answered),
             failed: sum.failed.saturating_add(counts.failed),
             retries: sum.retries.saturating_add(counts.retries),
+            all_retries: sum.all_retries.saturating_add(counts.all_retries),
         })
     }
 

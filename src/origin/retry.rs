@@ -162,9 +162,13 @@ impl RetryLimit {
         let sum = recent.sum();
         let share = u64::from(sum.answered) * u64::from(self.config.percent) / 100;
         let floor = u64::from(self.config.floor);
-        let left = u64::from(sum.retries) < share + floor && self.leaves_some(&recent, floor);
+        // However often retries succeed: an origin that refuses half of all requests has enough to do.
+        let bounded = u64::from(sum.all_retries) < u64::from(sum.answered) + floor;
+        let left =
+            bounded && u64::from(sum.retries) < share + floor && self.leaves_some(&recent, floor);
         if left {
             recent.now().retries += 1;
+            recent.now().all_retries += 1;
         }
         left
     }
@@ -204,6 +208,24 @@ mod tests {
         }
         // Unanswered requests are limited as before.
         assert!((1..=67).contains(&taken(&limit)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_origin_that_refuses_most_requests_gets_at_most_twice_as_many_as_it_answers() {
+        let limit = RetryLimit::new(RetryBudgetConfig { percent: 10, floor: 3 });
+        let (mut answered, mut retries) = (0, 0);
+        for _ in 0..1000 {
+            tokio::time::advance(Duration::from_millis(20)).await;
+            // Of five attempts one is answered.
+            let taken = (0..4).take_while(|_| limit.take()).count();
+            retries += taken;
+            if taken == 4 {
+                limit.give_back(4);
+                answered += 1;
+                limit.answered();
+            }
+        }
+        assert!(retries <= 2 * answered + 60, "{retries} for {answered}");
     }
 
     #[tokio::test(start_paused = true)]
