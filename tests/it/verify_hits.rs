@@ -156,6 +156,44 @@ async fn few_comparisons_run_at_a_time_and_none_while_the_origin_fails() {
 }
 
 #[tokio::test]
+async fn a_bit_that_flips_in_the_answer_drops_nothing() {
+    let (s3, proxy, client) = setup().await;
+    s3.put("data", "k", Object::random(5000, 1));
+    assert_eq!(client.get("/data/k").send().await.status, 200);
+    s3.forget_requests();
+    s3.fault(Matcher::get("k"), Times(1), Fault::FlipBit(77));
+    let matching = verified(&proxy, "match").await;
+    assert_eq!(client.get("/data/k").send().await.header("cache-status"), HIT);
+    s3.wait_for(|seen| seen.iter().filter(|seen| seen.complete).count() == 2).await;
+    within("the second comparison to be counted", async {
+        while verified(&proxy, "match").await <= matching {}
+    })
+    .await;
+    assert_eq!(client.get("/data/k").send().await.header("cache-status"), HIT);
+}
+
+#[tokio::test]
+async fn r6_a_comparison_of_what_was_overwritten_meanwhile_drops_nothing() {
+    let (s3, proxy, client) = setup().await;
+    s3.put("data", "k", Object::random(5000, 1));
+    assert_eq!(client.get("/data/k").send().await.status, 200);
+    let gate = Gate::new();
+    s3.fault(Matcher::get("k"), Times(1), Fault::HoldRequest(gate.clone()));
+    let skipped = verified(&proxy, "skipped").await;
+    assert_eq!(client.get("/data/k").send().await.header("cache-status"), HIT);
+    within("the comparison", gate.wait_reached()).await;
+    assert_eq!(client.put("/data/k").body("new").send().await.status, 200);
+    assert_eq!(client.get("/data/k").send().await.body, "new");
+    gate.open();
+    within("the comparison to be skipped", async {
+        while verified(&proxy, "skipped").await <= skipped {}
+    })
+    .await;
+    let read = client.get("/data/k").send().await;
+    assert_eq!((read.header("cache-status"), read.text().as_str()), (HIT, "new"));
+}
+
+#[tokio::test]
 async fn nothing_is_compared_by_default() {
     let (s3, _proxy, client) = crate::support::setup().await;
     s3.put("data", "k", Object::random(5000, 1));
