@@ -13,8 +13,8 @@ use crate::s3::S3Error;
 const NOT_FOR_CLIENTS: ErrorType = ErrorType::Custom("own credentials");
 
 impl Gateway {
-    /// Stops a response about our own credentials or clock. A read is sent again, once, if there are other
-    /// credentials by now.
+    /// Stops a response about our own credentials or clock. A request of which no body was sent is sent again, once, if
+    /// there are other credentials by now: such a refusal comes before anything is done.
     pub(in crate::proxy) async fn check_own_keys(
         &self,
         method: &Method,
@@ -24,9 +24,9 @@ impl Gateway {
         let refused = forward.connection.refused.get();
         let Some(code) = refused.map(|refusal| &*refusal.code) else { return Ok(()) };
         let Some(used) = &forward.signed_with else { return Ok(()) };
-        let may_repeat =
-            !is_write(method) && !forward.body_began && forward.resend == Resend::NotYet;
-        if code == "RequestTimeout" && head.status == StatusCode::BAD_REQUEST && may_repeat {
+        let may_repeat = !forward.body_began && forward.resend == Resend::NotYet;
+        let is_timeout = code == "RequestTimeout" && head.status == StatusCode::BAD_REQUEST;
+        if is_timeout && may_repeat && !is_write(method) {
             return Err(again(forward));
         }
         let (headers, domain) = (&head.headers, &forward.domain);

@@ -2,7 +2,8 @@
 //! mode as their sender signed them), and the responses stream back unchanged. Browsers' forms are rewritten on the
 //! way: see `form`.
 //!
-//! Invalidation by a write: see `writes`. hotset never sends a write twice (R9).
+//! Invalidation by a write: see `writes`. hotset sends a write twice only if it was refused, without a body, before
+//! anything was done (R9).
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
