@@ -12,7 +12,7 @@ use crate::cache::{Cache, Rules, Ticket};
 use crate::cluster::{Cluster, Delivery};
 use crate::metrics::cache::InvalidationCause;
 use crate::metrics::events::{self as metrics, EventResult};
-use crate::origin::{Origin, Origins};
+use crate::origin::Origins;
 use crate::s3::ObjectId;
 use crate::s3::event::{Change, EventError, Notification, ObjectEvent, decode};
 use crate::warm::Warmer;
@@ -70,9 +70,10 @@ impl Intake {
         self.max_lag.store(millis(max_lag), Ordering::Relaxed);
     }
 
-    /// Returns the origin whose credentials receivers share.
-    pub(in crate::events) fn origin(&self) -> Arc<Origin> {
-        self.origins.default_origin()
+    /// Returns the origins, whose credentials receivers share.
+    #[cfg(feature = "sqs")]
+    pub(in crate::events) fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// Registers a receiver and returns its connection state. `name` identifies it among receivers of the same source, in

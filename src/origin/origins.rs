@@ -119,6 +119,11 @@ impl Origins {
         self.0.set.load().default_origin().clone()
     }
 
+    /// As [`OriginSet::named`].
+    pub fn named(&self, name: Option<&str>) -> Arc<Origin> {
+        self.0.set.load().named(name).clone()
+    }
+
     /// As [`OriginSet::has_mappings`].
     pub fn has_mappings(&self) -> bool {
         self.0.set.load().has_mappings()

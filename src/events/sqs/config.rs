@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::units::HumanDuration;
 
-/// An SQS queue. Credentials come from the default chain of the AWS SDKs: environment, profiles,
-/// web identity, container and instance roles.
+/// An SQS queue. Its requests are signed with the credentials of the origin that it names, by default `origin`; where
+/// that one is anonymous, of the default chain of the AWS SDKs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -19,7 +19,8 @@ pub struct SqsConfig {
     /// Endpoint for requests, such as a VPC endpoint; `None`: AWS, or the server in the URL if that
     /// is not AWS.
     pub endpoint: Option<String>,
-    /// Name of the origin whose buckets its messages name; `None`: they may be any origin's.
+    /// Name of the origin whose buckets its messages name, and whose credentials sign requests to the queue; `None`: they
+    /// may name any origin's, and are requested with the credentials of `origin`.
     pub origin: Option<String>,
     /// Long polling time of a receive request, at most 20s.
     pub wait: HumanDuration,

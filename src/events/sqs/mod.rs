@@ -6,6 +6,8 @@
 
 pub(super) mod config;
 #[cfg(feature = "sqs")]
+mod keys;
+#[cfg(feature = "sqs")]
 mod queue;
 #[cfg(feature = "sqs")]
 mod receiver;
@@ -20,7 +22,7 @@ pub(super) use receiver::Sqs;
 #[cfg(feature = "sqs")]
 pub async fn queue_depth(
     config: &config::SqsConfig,
-    origin: &crate::origin::Origin,
+    origins: &crate::origin::Origins,
 ) -> Result<u64, String> {
-    queue::Queue::connect(config, origin).await.depth().await
+    queue::Queue::connect(config, origins).await.depth().await
 }

@@ -1,6 +1,7 @@
 //! Requests to an SQS queue with the AWS SDK, with their timeouts and the classification of errors.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(test)]
@@ -9,6 +10,7 @@ use aws_config::Region;
 use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
 #[cfg(test)]
@@ -20,41 +22,40 @@ use aws_sdk_sqs::types::{
 };
 
 use super::config::SqsConfig;
+use super::keys::OriginKeys;
 use crate::origin::credentials::sdk_loader;
-use crate::origin::with_causes;
-use crate::origin::{Origin, Source};
+use crate::origin::{Origins, with_causes};
 
 /// Maximum messages per request, SQS's own limit.
 pub(super) const BATCH: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of an attempt, in addition to its long polling time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time before expiry at which credentials are fetched again.
-const CREDENTIALS_MARGIN: Duration = Duration::from_mins(5);
 /// Region in signatures for servers other than AWS, if none is configured.
 const ANY_REGION: &str = "us-east-1";
 
 /// A queue and its client.
 pub(super) struct Queue {
     client: Client,
+    /// Keys of the origin; `None`: fixed ones.
+    keys: Option<Arc<OriginKeys>>,
     url: String,
     wait: Duration,
     visibility: Duration,
 }
 
 impl Queue {
-    /// Determines the credentials, as for the origin, and the region. Credentials are fetched on use, and again before
-    /// they expire.
-    pub(super) async fn connect(config: &SqsConfig, origin: &Origin) -> Self {
+    /// Determines the region. Each request is signed with the keys of the configured origin at that time.
+    pub(super) async fn connect(config: &SqsConfig, origins: &Origins) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ANSWER_TIMEOUT)
             .build();
-        let cache = IdentityCache::lazy().buffer_time(CREDENTIALS_MARGIN).build();
-        let mut loader = sdk_loader(timeouts).identity_cache(cache);
-        if !origin.config().credentials.anonymous {
-            loader = loader.credentials_provider(Source::new(origin.config()));
-        }
+        let keys = OriginKeys::new(origins.clone(), config.origin.clone());
+        let provider: Arc<dyn ProvideCredentials> = keys.clone();
+        let mut loader = sdk_loader(timeouts)
+            .identity_cache(IdentityCache::no_cache())
+            .credentials_provider(provider);
         if let Some(region) = config.region() {
             loader = loader.region(Region::new(region));
         }
@@ -68,6 +69,7 @@ impl Queue {
         }
         Self {
             client: Client::from_conf(conf.build()),
+            keys: Some(keys),
             url: config.queue.clone(),
             wait: config.wait.0,
             visibility: config.visibility.0,
@@ -84,7 +86,7 @@ impl Queue {
             .endpoint_url(url.trim_end_matches("/1/queue"))
             .http_client(aws_smithy_http_client::Builder::new().build_http());
         let client = Client::from_conf(conf.build());
-        Self { client, url: url.to_owned(), wait: Duration::ZERO, visibility }
+        Self { client, keys: None, url: url.to_owned(), wait: Duration::ZERO, visibility }
     }
 
     pub(super) fn visibility(&self) -> Duration {
@@ -112,9 +114,15 @@ impl Queue {
             .config_override(once)
             .send()
             .await;
-        answer
-            .map(|found| found.messages.unwrap_or_default())
-            .map_err(|e| why(&e, "ReceiveMessage"))
+        match answer {
+            Ok(found) => Ok(found.messages.unwrap_or_default()),
+            Err(error) => {
+                if let Some(keys) = self.keys.as_ref().filter(|_| refuses_keys(&error)) {
+                    keys.refused().await;
+                }
+                Err(why(&error, "ReceiveMessage"))
+            }
+        }
     }
 
     /// Extends the invisibility of these messages by one visibility timeout.
@@ -165,6 +173,19 @@ impl Queue {
 /// Converts a number to SQS's 32 bits; the values were validated to be far less.
 fn seconds_or_count(number: u64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// Whether other keys may be accepted.
+fn refuses_keys<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
+    matches!(
+        code.rsplit('.').next().unwrap_or(code),
+        "ExpiredToken"
+            | "ExpiredTokenException"
+            | "InvalidAccessKeyId"
+            | "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+    )
 }
 
 /// Returns a failure as one line for operators.

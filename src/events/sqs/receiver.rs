@@ -69,7 +69,7 @@ struct Shared {
 /// Polls for ever. On drop, its tasks end, too.
 async fn poll(config: &SqsConfig, intake: &Arc<Intake>, status: ReceiverStatus) {
     let shared = Arc::new(Shared {
-        queue: Queue::connect(config, &intake.origin()).await,
+        queue: Queue::connect(config, intake.origins()).await,
         intake: intake.clone(),
         origin: config.origin.clone(),
         status,

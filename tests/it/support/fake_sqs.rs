@@ -33,6 +33,16 @@ pub struct FakeSqs {
     messages: Arc<Mutex<Vec<Message>>>,
     changed: Arc<Notify>,
     actions: Arc<Mutex<BTreeSet<String>>>,
+    requests: Arc<Mutex<Requests>>,
+}
+
+/// Keys that its requests were signed with.
+#[derive(Debug, Default)]
+struct Requests {
+    /// Access key of each request.
+    signers: Vec<String>,
+    /// Access key whose requests are refused.
+    expired: Option<String>,
 }
 
 impl FakeSqs {
@@ -45,15 +55,23 @@ impl FakeSqs {
         let (shared, told) = (Arc::clone(&messages), Arc::clone(&changed));
         let actions = Arc::<Mutex<BTreeSet<String>>>::default();
         let called = Arc::clone(&actions);
+        let requests = Arc::<Mutex<Requests>>::default();
+        let signed = Arc::clone(&requests);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (messages, changed) = (Arc::clone(&shared), Arc::clone(&told));
-                let called = Arc::clone(&called);
+                let (called, signed) = (Arc::clone(&called), Arc::clone(&signed));
                 let service = service_fn(move |request: Request<Incoming>| {
                     let target = request.headers().get("x-amz-target").map(|t| t.to_str().unwrap());
                     lock(&called).extend(target.map(str::to_owned));
+                    let is_expired = lock(&signed).is_expired(&request);
                     let (messages, changed) = (Arc::clone(&messages), Arc::clone(&changed));
-                    async move { Ok::<_, Infallible>(answer(&messages, &changed, request).await) }
+                    async move {
+                        if is_expired {
+                            return Ok::<_, Infallible>(expired());
+                        }
+                        Ok(answer(&messages, &changed, request).await)
+                    }
                 });
                 let connection =
                     http1::Builder::new().serve_connection(TokioIo::new(stream), service);
@@ -61,7 +79,7 @@ impl FakeSqs {
                 tokio::spawn(async move { drop(connection.await) });
             }
         });
-        FakeSqs { url, messages, changed, actions }
+        FakeSqs { url, messages, changed, actions, requests }
     }
 
     /// Returns the permissions that its requests needed.
@@ -71,6 +89,27 @@ impl FakeSqs {
             target.replace("AmazonSQS.", "sqs:").trim_end_matches("Batch").to_owned()
         };
         actions.iter().map(action).collect()
+    }
+
+    /// Returns the access key of each request.
+    #[must_use]
+    pub fn signers(&self) -> Vec<String> {
+        lock(&self.requests).signers.clone()
+    }
+
+    /// Refuses requests that are signed with this access key.
+    pub fn expire(&self, access_key: &str) {
+        lock(&self.requests).expired = Some(access_key.to_owned());
+    }
+
+    /// Waits until a request is signed with this access key.
+    pub async fn until_signed_by(&self, access_key: &str) {
+        within(&format!("a request signed by {access_key}"), async {
+            while self.signers().last().is_none_or(|last| last != access_key) {
+                self.changed.notified().await;
+            }
+        })
+        .await;
     }
 
     /// Puts a message into the queue; returns its number.
@@ -96,6 +135,26 @@ impl FakeSqs {
         })
         .await;
     }
+}
+
+impl Requests {
+    /// Notes the access key of a request; returns whether it has expired.
+    fn is_expired(&mut self, request: &Request<Incoming>) -> bool {
+        let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+        let signer =
+            header.and_then(|header| header.split_once("Credential=")?.1.split('/').next());
+        let signer = signer.unwrap_or("-").to_owned();
+        let is_expired = self.expired.as_ref() == Some(&signer);
+        self.signers.push(signer);
+        is_expired
+    }
+}
+
+fn expired() -> Response<String> {
+    let error = json!({ "__type": "com.amazonaws.sqs#ExpiredToken", "message": "it has expired" });
+    let answer =
+        Response::builder().status(403).header("x-amzn-query-error", "ExpiredToken;Sender");
+    answer.body(error.to_string()).expect("a legal answer")
 }
 
 async fn answer(
