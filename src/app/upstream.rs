@@ -21,15 +21,10 @@ use crate::tls::authorities;
 /// [`RunError::Credentials`], [`RunError::Origin`], [`RunError::OriginAuthorities`].
 pub(super) async fn find_origin(config: &Config) -> Result<Arc<Origin>, RunError> {
     let source = Source::new(&config.origin);
-    let Some(found) = Box::pin(source.load()).await? else {
-        if !config.origin.credentials.anonymous {
-            log::warn!(
-                "no credentials for the origin are set up: requests to it are not signed; if that is meant, set \
-                 origin.credentials.anonymous: true"
-            );
-        }
+    if source.is_anonymous() {
         return origin(config, None);
-    };
+    }
+    let found = Box::pin(source.load()).await?;
     check_authorities(config)?;
     Origin::with_source(config.origin.clone(), source, found)
         .map(Arc::new)
@@ -55,26 +50,43 @@ pub async fn origin_to_check(to_check: &ToCheck) -> Result<Arc<Origin>, String> 
     found.map_err(|error| error.to_string())
 }
 
-/// Describes in one line the credentials that a start would find.
-pub fn describe_credentials(config: &Config) -> String {
-    let (source, anonymous) = (Source::new(&config.origin), config.origin.credentials.anonymous);
-    if !anonymous && !source.is_set_up() {
-        return "credentials for the origin: none are set up; a start would ask the instance's metadata service"
-            .to_owned();
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let found = match runtime {
-        Ok(runtime) => runtime.block_on(source.load()),
-        Err(error) => return format!("warning: {error}"),
+/// Describes in one line for each origin the credentials that a start would find. Asks each source once.
+pub fn describe_credentials(config: &Config) -> Vec<String> {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return vec![format!("warning: {error}")],
     };
-    match found {
-        Ok(Some(found)) => format!("credentials for the origin: {}", found.describe()),
-        Ok(None) if anonymous => "credentials for the origin: none, as configured".to_owned(),
-        Ok(None) => {
-            "warning: no credentials for the origin are set up: requests would not be signed"
-                .to_owned()
+    let mut known: Vec<(Source, Result<String, String>)> = Vec::new();
+    let mut describe = |ToCheck { key, config, .. }: &ToCheck| {
+        let source = Source::new(&config.origin);
+        let found = match known.iter().find(|(other, _)| *other == source) {
+            Some((_, found)) => found.clone(),
+            None => {
+                let found = runtime.block_on(credentials_of(&source));
+                known.push((source, found.clone()));
+                found
+            }
+        };
+        let name = if key == "origin" { "the origin" } else { key };
+        match found {
+            Ok(found) => format!("credentials for {name}: {found}"),
+            Err(problem) => format!("warning: credentials for {name}: {problem}"),
         }
-        Err(error) => format!("warning: a start would be refused: {error}"),
+    };
+    origins::origins_to_check(config, None).iter().map(&mut describe).collect()
+}
+
+/// Describes the credentials of a source; an error is a sentence for a warning.
+async fn credentials_of(source: &Source) -> Result<String, String> {
+    match source.load_to_check().await {
+        Ok(Some(found)) => Ok(found.describe()),
+        Ok(None) if source.is_anonymous() => Ok("none, as configured".to_owned()),
+        Ok(None) => Err(
+            "none are set up, and the instance metadata service has none: requests would not be \
+                         signed"
+                .to_owned(),
+        ),
+        Err(error) => Err(format!("a start would be refused: {error}")),
     }
 }
 

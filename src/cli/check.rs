@@ -57,7 +57,9 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
             for warning in app::warnings(&config) {
                 eprintln!("warning: {warning}");
             }
-            eprintln!("{}", app::describe_credentials(&config));
+            for line in app::describe_credentials(&config) {
+                eprintln!("{line}");
+            }
             // The exit code is the answer; a closed stdout does not change it.
             let _ = writeln!(std::io::stdout(), "the configuration is right");
             match (arguments.online, arguments.diff) {

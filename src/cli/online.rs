@@ -1,6 +1,7 @@
 //! `hotset check --online`: tests each origin and the queues step by step, and prints for each step its duration, or
 //! its error and the key to look at. Nothing is written anywhere, and every wait has a timeout.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
@@ -20,9 +21,9 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::app;
-use crate::auth::{Payload, Signer};
+use crate::auth::Payload;
 use crate::config::Config;
-use crate::origin::{Origin, OriginConfig};
+use crate::origin::{Origin, OriginConfig, Origins};
 use crate::s3::target::Query;
 use crate::s3::{BucketName, S3Error};
 use crate::tls::connector;
@@ -34,6 +35,16 @@ const MOST_BYTES: usize = 1 << 20;
 /// Maximum clock skew that S3 and others accept.
 const MAX_SKEW: Duration = Duration::from_mins(15);
 const BUCKET_REGION: &str = "x-amz-bucket-region";
+/// Codes of refusals because a bucket is in another region.
+const OF_REGION: [&str; 4] = [
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "PermanentRedirect",
+    "TemporaryRedirect",
+];
+
+/// Origins by their key in the configuration.
+type Made = BTreeMap<String, Arc<Origin>>;
 
 /// Prints each step as it ends.
 #[derive(Default)]
@@ -51,19 +62,25 @@ impl Report {
         since: Instant,
         result: &Result<String, String>,
     ) -> bool {
-        let took = since.elapsed().as_secs_f64() * 1000.0;
-        let (name, key) = (name.to_string(), &self.key);
-        let name = name.strip_prefix("origin").map_or(name.clone(), |rest| format!("{key}{rest}"));
         match result {
-            Ok(found) => println!("ok      {name}: {found} ({took:.1} ms)"),
-            Err(why) => {
-                let why = why.replace("at origin.", &format!("at {key}."));
-                let why = why.replace("and origin.", &format!("and {key}."));
-                println!("FAILED  {name}: {why} ({took:.1} ms)");
-            }
+            Ok(found) => self.print("ok     ", &name, found, since.elapsed()),
+            Err(why) => self.print("FAILED ", &name, why, since.elapsed()),
         }
         self.failed |= result.is_err();
         result.is_ok()
+    }
+
+    /// Prints one line about something that failed and does not matter.
+    fn note(&self, name: impl Display, why: &str, took: Duration) {
+        self.print("note   ", &name, why, took);
+    }
+
+    fn print(&self, word: &str, name: &dyn Display, text: &str, took: Duration) {
+        let (name, key) = (name.to_string(), &self.key);
+        let name = name.strip_prefix("origin").map_or(name.clone(), |rest| format!("{key}{rest}"));
+        let text = text.replace("at origin.", &format!("at {key}."));
+        let text = text.replace("and origin.", &format!("and {key}."));
+        println!("{word} {name}: {text} ({:.1} ms)", took.as_secs_f64() * 1000.0);
     }
 }
 
@@ -78,23 +95,31 @@ pub(super) fn run(config: &Config, bucket: Option<&BucketName>) -> ExitCode {
     };
     let mut report = Report::default();
     runtime.block_on(async {
-        for (index, to_check) in app::origins_to_check(config, bucket).iter().enumerate() {
+        let mut made = Made::new();
+        for to_check in app::origins_to_check(config, bucket) {
             report.key.clone_from(&to_check.key);
             let since = Instant::now();
-            let origin = app::origin_to_check(to_check).await;
-            let shown = origin.as_ref().map(|origin| match origin.domains().own().signer() {
-                Some(_) => "found".to_owned(),
-                None => "none: requests are not signed".to_owned(),
-            });
-            report.step("origin.credentials", since, &shown.map_err(Clone::clone));
+            let origin = app::origin_to_check(&to_check).await;
+            let shown =
+                origin.as_ref().map_err(Clone::clone).and_then(|origin| credentials(origin));
+            report.step("origin.credentials", since, &shown);
             let Ok(origin) = origin else { continue };
             check_origin(&to_check.config, to_check.bucket.as_ref(), &origin, &mut report).await;
-            if index == 0 {
-                check_queues(config, &origin, &mut report).await;
-            }
+            made.insert(to_check.key, origin);
         }
+        check_queues(config, &made, &mut report).await;
     });
     if report.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Returns the source and the expiry of an origin's credentials.
+fn credentials(origin: &Origin) -> Result<String, String> {
+    match (origin.first_credentials(), origin.domains().own().signer()) {
+        (Some(first), _) => Ok(first.to_owned()),
+        (None, None) => Ok("none: requests are not signed".to_owned()),
+        // Of a directory bucket.
+        (None, Some(_)) => Err("there is no session; look at its keys and zone".to_owned()),
+    }
 }
 
 async fn check_origin(
@@ -110,12 +135,10 @@ async fn check_origin(
     report.step("origin.endpoint, name", since, &shown);
     let Ok(addresses) = addresses else { return };
     let Some(stream) = connect(&addresses, origin.connect_timeout.0, report).await else { return };
-    let endpoint = asked.endpoint();
-    let target = endpoint.target(bucket, None);
-    let signer = asked.domains().own().signer();
-    if !endpoint.is_tls() {
-        return list(stream, config, bucket, &target.host, &target.path, signer, report).await;
+    if !asked.endpoint().is_tls() {
+        return list(stream, config, bucket, asked, report).await;
     }
+    let target = asked.endpoint().target(bucket, None);
     let since = Instant::now();
     let tls = timeout(STEP, async {
         let connector = connector(origin.ca_file.as_deref())?;
@@ -130,7 +153,7 @@ async fn check_origin(
     let shown = tls.as_ref().map(|tls| version(tls.get_ref().1.protocol_version()));
     report.step("origin, TLS", since, &shown.map_err(Clone::clone));
     if let Ok(stream) = tls {
-        list(stream, config, bucket, &target.host, &target.path, signer, report).await;
+        list(stream, config, bucket, asked, report).await;
     }
 }
 
@@ -152,26 +175,36 @@ fn join(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Tries the addresses one after the other.
+/// Tries the addresses one after the other. Those that fail matter only if none is reached: a name may have addresses of
+/// IPv6 on a machine without a route for them.
 async fn connect(
     addresses: &[SocketAddr],
     limit: Duration,
     report: &mut Report,
 ) -> Option<TcpStream> {
+    let mut failures = Vec::new();
     for address in addresses {
         let since = Instant::now();
         let connected = match timeout(limit, TcpStream::connect(address)).await {
             Ok(connected) => connected,
             Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
         };
-        let shown = match &connected {
-            Ok(_) => Ok("connected".to_owned()),
-            Err(error) => Err(format!("{error}; look at origin.endpoint, and at firewalls")),
-        };
-        report.step(format_args!("origin, {address}"), since, &shown);
-        if let Ok(stream) = connected {
-            return Some(stream);
+        let name = format!("origin, {address}");
+        match connected {
+            Ok(stream) => {
+                for (name, error, took) in failures {
+                    report.note(name, &format!("{error}; another address is reached"), took);
+                }
+                report.step(name, since, &Ok("connected".to_owned()));
+                return Some(stream);
+            }
+            Err(error) => failures.push((name, error, since.elapsed())),
         }
+    }
+    for (name, error, took) in failures {
+        let why = format!("{error}; look at origin.endpoint, and at firewalls");
+        report.print("FAILED ", &name, &why, took);
+        report.failed = true;
     }
     None
 }
@@ -181,11 +214,11 @@ async fn list<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     config: &Config,
     bucket: Option<&BucketName>,
-    host: &str,
-    path: &str,
-    signer: Option<Arc<Signer>>,
+    asked: &Origin,
     report: &mut Report,
 ) {
+    let target = asked.endpoint().target(bucket, None);
+    let (host, path, signer) = (&*target.host, &*target.path, asked.domains().own().signer());
     let query = match bucket {
         Some(_) => Query::default().with("list-type", "2").with("max-keys", "1"),
         None => Query::default(),
@@ -220,13 +253,33 @@ async fn list<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
     };
     let error = (!status.is_success()).then(|| S3Error::from_response(status, &headers, &body));
-    report.step(name, since, &verdict(error.as_ref(), bucket.is_some(), is_signed));
+    let configured = &config.origin.region;
+    let elsewhere = match (bucket, &error) {
+        (Some(bucket), Some(error)) if OF_REGION.contains(&&*error.code) => {
+            elsewhere(asked, bucket, configured).await
+        }
+        _ => None,
+    };
+    let listed = match &elsewhere {
+        Some(_) => Ok("signed, and allowed".to_owned()),
+        None => verdict(error.as_ref(), bucket.is_some(), is_signed),
+    };
+    report.step(name, since, &listed);
     if let Some(result) = clock(&headers, SystemTime::now()) {
         report.step("origin, clock", since, &result);
     }
-    if let Some(result) = region(&headers, error.as_ref(), &config.origin.region) {
+    let found = elsewhere.map(Ok).or_else(|| region(&headers, error.as_ref(), configured));
+    if let Some(result) = found {
         report.step("origin.region", since, &result);
     }
+}
+
+/// Lists a bucket in another region as serving does; returns a sentence about its region if that succeeds.
+async fn elsewhere(asked: &Origin, bucket: &BucketName, configured: &str) -> Option<String> {
+    timeout(STEP, asked.list(bucket, "", None)).await.ok()?.ok()?;
+    let site = asked.site(Some(bucket));
+    let theirs = site.region().unwrap_or(configured);
+    Some(format!("{configured} is configured; {bucket} is in {theirs}, which is found by itself"))
 }
 
 async fn ask<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
@@ -287,7 +340,7 @@ fn clock(headers: &HeaderMap, now: SystemTime) -> Option<Result<String, String>>
     Some(if off > MAX_SKEW { Err(format!("{text}: set its clock")) } else { Ok(text) })
 }
 
-/// Compares the region with the one in a response; `None`: it names none.
+/// Compares the region with the one in a response; `None`: it names none. Another one matters only if the request failed.
 fn region(
     headers: &HeaderMap,
     error: Option<&S3Error>,
@@ -296,17 +349,23 @@ fn region(
     let in_body = error.and_then(|error| error.details.iter().find(|(name, _)| name == "Region"));
     let in_header = headers.get(BUCKET_REGION).and_then(|region| region.to_str().ok());
     let theirs = in_header.or(in_body.map(|(_, region)| region.as_str()))?;
-    Some(match theirs == ours {
-        true => Ok(ours.to_owned()),
-        false => Err(format!("{ours} is configured, and it is in {theirs}")),
+    let both = format!("{ours} is configured, and it is in {theirs}");
+    Some(match (theirs == ours, error) {
+        (true, _) => Ok(ours.to_owned()),
+        (false, None) => Ok(both),
+        (false, Some(_)) => Err(both),
     })
 }
 
 #[cfg(feature = "sqs")]
-async fn check_queues(config: &Config, origin: &Origin, report: &mut Report) {
+async fn check_queues(config: &Config, made: &Made, report: &mut Report) {
+    report.key = "origin".to_owned();
     for (index, queue) in config.events.sqs.iter().enumerate() {
+        let named = queue.origin.as_ref().and_then(|name| made.get(&format!("origins.{name}")));
+        let Some(origin) = named.or(made.get("origin")) else { continue };
         let since = Instant::now();
-        let depth = timeout(STEP, crate::events::queue_depth(queue, origin)).await;
+        let origins = Origins::from(origin.clone());
+        let depth = timeout(STEP, crate::events::queue_depth(queue, &origins)).await;
         let depth = depth.unwrap_or_else(|_| Err("no answer in time".to_owned()));
         let shown = depth.map(|depth| format!("{depth} messages wait"));
         report.step(format_args!("events.sqs[{index}]"), since, &shown);
@@ -314,7 +373,7 @@ async fn check_queues(config: &Config, origin: &Origin, report: &mut Report) {
 }
 
 #[cfg(not(feature = "sqs"))]
-async fn check_queues(_: &Config, _: &Origin, _: &mut Report) {}
+async fn check_queues(_: &Config, _: &Made, _: &mut Report) {}
 
 #[cfg(test)]
 mod tests {

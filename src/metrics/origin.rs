@@ -189,7 +189,7 @@ fn describe() {
     describe_gauge!(
         CREDENTIALS_EXPIRY,
         Unit::Seconds,
-        "Expiry of the origin credentials, in Unix time; 0: they do not expire"
+        "Expiry of the origin credentials, in Unix time; 0: they do not expire. Of others than the default one with `origin`, the name"
     );
 }
 
@@ -263,11 +263,16 @@ pub fn retry_refused() {
 }
 
 /// Sets the expiry of hotset's own credentials; `None`: never.
-pub fn set_credentials_expiry(expires: Option<SystemTime>) {
-    if let Some(handles) = HANDLES.get() {
-        let since = expires.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let seconds = since.map_or(0.0, |since| since.as_secs_f64());
-        handles.credentials_expiry.set(seconds);
+pub fn set_credentials_expiry(name: Option<&str>, expires: Option<SystemTime>) {
+    let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
+    let since = expires.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let seconds = since.map_or(0.0, |since| since.as_secs_f64());
+    match name {
+        None => handles.credentials_expiry.set(seconds),
+        Some(name) => {
+            let labelled = || gauge!(CREDENTIALS_EXPIRY, "origin" => name.to_owned());
+            with_local_recorder(recorder, labelled).set(seconds);
+        }
     }
 }
 

@@ -74,15 +74,19 @@ impl Origin {
         })
     }
 
-    /// As [`Origin::new`], with credentials that are renewed from their source.
+    /// As [`Origin::new`], with credentials that are renewed from their source. `None`: none were found yet, and
+    /// requests are not signed until some are.
     ///
     /// # Errors
     /// As [`Origin::new`].
-    pub fn with_source(config: OriginConfig, source: Source, found: Found) -> Result<Self, String> {
-        let (expires, place) = (found.expires, found.describe());
-        let origin = Self::new(config, Some(found.credentials))?;
-        let source = Provider::Chain(source);
-        let renewal = Renewal::new(source, place, expires, origin.domains.clone());
+    pub fn with_source(
+        config: OriginConfig,
+        source: Source,
+        found: Option<Found>,
+    ) -> Result<Self, String> {
+        let first = found.as_ref().map(|found| (found.describe(), found.expires));
+        let origin = Self::new(config, found.map(|found| found.credentials))?;
+        let renewal = Renewal::new(Provider::Chain(source), first, origin.domains.clone());
         Ok(Self { renewal: Some(Arc::new(renewal)), ..origin })
     }
 
@@ -106,9 +110,8 @@ impl Origin {
             site: origin.locator.home().clone(),
             clock: origin.clock.clone(),
         };
-        let (source, ended) =
-            (Provider::Sessions(Box::new(sessions)), Some(SystemTime::UNIX_EPOCH));
-        let renewal = Renewal::new(source, String::new(), ended, origin.domains.clone());
+        let source = Provider::Sessions(Box::new(sessions));
+        let renewal = Renewal::without_session(source, origin.domains.clone());
         renewal.begin().await;
         Ok(Self { renewal: Some(Arc::new(renewal)), ..origin })
     }
@@ -119,6 +122,9 @@ impl Origin {
     pub fn beside(self, other: &Self, name: &str) -> Self {
         let origin = self.succeeding(other);
         let width = Width::new(Some(name), origin.config.connections);
+        if let Some(renewal) = &origin.renewal {
+            renewal.set_name(name);
+        }
         Self { width, health: origin.health.with_name(name), ..origin }
     }
 
@@ -218,6 +224,25 @@ impl Origin {
     pub fn renew_credentials(&self) {
         if let Some(renewal) = &self.renewal {
             renewal.start();
+        }
+    }
+
+    /// Returns a description of hotset's own credentials as they were found first; `None`: none were, or they are fixed.
+    pub fn first_credentials(&self) -> Option<&str> {
+        self.renewal.as_ref()?.first()
+    }
+
+    /// Stops showing the state of the credentials, since a reload replaced this origin.
+    pub fn retire_credentials(&self) {
+        if let Some(renewal) = &self.renewal {
+            renewal.retire();
+        }
+    }
+
+    /// Looks up credentials again after another service refused those of `used`.
+    pub async fn renew_refused(&self, used: &Arc<Signer>) {
+        if let Some(renewal) = &self.renewal {
+            renewal.renew_refused(used).await;
         }
     }
 

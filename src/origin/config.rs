@@ -153,7 +153,8 @@ pub enum Addressing {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CredentialsConfig {
-    /// Credentials file in the format of `~/.aws/credentials`; `None`: the default location.
+    /// Credentials file in the format of `~/.aws/credentials`; `None`: the default location. A file or a profile that is
+    /// named is used and no other source, keys in the environment included.
     pub file: Option<PathBuf>,
     /// Profile in that file and in `~/.aws/config`; with `default`, `AWS_PROFILE` applies if it is
     /// set.

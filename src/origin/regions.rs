@@ -45,6 +45,11 @@ impl Site {
         &self.endpoint
     }
 
+    /// Returns the region of the site; `None`: the configured one.
+    pub fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+
     /// Returns a signer with the same keys for the region of this site.
     pub fn signer(&self, configured: &Arc<Signer>) -> Arc<Signer> {
         match &self.region {

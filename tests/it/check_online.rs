@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use http::Method;
 
 use crate::support::{
-    Always, FakeS3, FakeSqs, Fault, Matcher, Object, Scratch, hotset, run, unused_port, within,
+    Always, FakeS3, FakeSqs, Fault, Matcher, Object, Scratch, Tells, hotset, run, unused_port,
+    within,
 };
 
 /// Runs the check; returns its exit code and its output.
@@ -29,6 +30,7 @@ async fn an_origin_and_a_queue_that_answer_pass_each_step_and_nothing_is_written
     let (code, said) = check(&s3.endpoint(), &events, &["--bucket", "data"]).await;
     assert_eq!(code, 0, "{said}");
     for step in [
+        "ok      origin.credentials: the environment, without an end (".to_owned(),
         format!("ok      origin.endpoint, name: {} (", s3.addr()),
         format!("ok      origin, {}: connected (", s3.addr()),
         "ok      origin, list of one key of data: signed, and allowed (".to_owned(),
@@ -73,7 +75,10 @@ async fn keys_a_clock_and_a_region_that_are_wrong_are_named() {
         (Fault::Status(403, "SignatureDoesNotMatch"), "look at the secret key"),
         (Fault::Status(403, "AccessDenied"), "s3:ListBucket"),
         (
-            Fault::SetHeader("x-amz-bucket-region", "elsewhere-1".to_owned()),
+            Fault::All(vec![
+                Fault::Status(400, "AuthorizationHeaderMalformed"),
+                Fault::SetHeader("x-amz-bucket-region", "elsewhere-1".to_owned()),
+            ]),
             "FAILED  origin.region: us-east-1 is configured, and it is in elsewhere-1",
         ),
         (
@@ -86,6 +91,66 @@ async fn keys_a_clock_and_a_region_that_are_wrong_are_named() {
         let (code, said) = check(&s3.endpoint(), "", &["--bucket", "data"]).await;
         assert_eq!(code, 1, "{said}");
         assert!(said.contains(cause), "{cause}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_in_another_region_passes_since_hotset_finds_it() {
+    for tells in [Tells::Permanent, Tells::Malformed, Tells::MalformedUnnamed] {
+        let s3 = FakeS3::start().await;
+        let now = httpdate::fmt_http_date(SystemTime::now());
+        s3.fault(Matcher::any(), Always, Fault::SetHeader("Date", now));
+        s3.put("data", "k", Object::bytes("content"));
+        s3.place("data", "eu-west-1", tells);
+        let endpoint = format!(
+            "http://s3.us-east-1.storage.test:{}', addresses: ['127.0.0.1'], region: 'us-east-1",
+            s3.addr().port()
+        );
+        let (code, said) = check(&endpoint, "", &["--bucket", "data"]).await;
+        assert_eq!(code, 0, "{tells:?}: {said}");
+        for step in [
+            "ok      origin, list of one key of data: signed, and allowed",
+            "ok      origin.region: us-east-1 is configured; data is in eu-west-1, which is found by itself",
+        ] {
+            assert!(said.contains(step), "{tells:?}: {step}: {said}");
+        }
+    }
+    // The header alone fails nothing.
+    let s3 = FakeS3::start().await;
+    s3.put("data", "k", Object::bytes("content"));
+    let now = httpdate::fmt_http_date(SystemTime::now());
+    let region = Fault::SetHeader("x-amz-bucket-region", "elsewhere-1".to_owned());
+    s3.fault(Matcher::any(), Always, Fault::All(vec![Fault::SetHeader("Date", now), region]));
+    let (code, said) = check(&s3.endpoint(), "", &["--bucket", "data"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("ok      origin.region: us-east-1 is configured, and it is in elsewhere-1")
+    );
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_reached_is_a_note_while_another_one_is() {
+    let s3 = FakeS3::start().await;
+    let now = httpdate::fmt_http_date(SystemTime::now());
+    s3.fault(Matcher::any(), Always, Fault::SetHeader("Date", now));
+    let port = s3.addr().port();
+    let endpoint = format!(
+        "http://s3.storage.test:{port}', addresses: ['127.0.0.3', '127.0.0.1'], region: 'r"
+    );
+    let (code, said) = check(&endpoint, "", &[]).await;
+    assert_eq!(code, 0, "{said}");
+    for step in [
+        format!("note    origin, 127.0.0.3:{port}: Connection refused"),
+        format!("ok      origin, 127.0.0.1:{port}: connected ("),
+    ] {
+        assert!(said.contains(&step), "{step}: {said}");
+    }
+    s3.go_down().await;
+    let (code, said) = check(&endpoint, "", &[]).await;
+    assert_eq!(code, 1, "{said}");
+    for address in ["127.0.0.3", "127.0.0.1"] {
+        let refused = format!("FAILED  origin, {address}:{port}: Connection refused");
+        assert!(said.contains(&refused), "{refused}: {said}");
     }
 }
 

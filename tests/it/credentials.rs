@@ -4,14 +4,16 @@ use std::collections::HashSet;
 use std::process::Command;
 use std::time::Duration;
 
+use http::Method;
+
 use crate::support::{
     Always, FakeAgent, FakeS3, Fault, Matcher, Object, Process, Scratch, Times, hotset, run, within,
 };
 
-const HOUR: Duration = Duration::from_hours(1);
+pub const HOUR: Duration = Duration::from_hours(1);
 
 /// Returns `hotset COMMAND` with these lines below `origin`, and an environment without credentials.
-fn command(name: &str, s3: &FakeS3, scratch: &Scratch, origin: &str) -> Command {
+pub fn command(name: &str, s3: &FakeS3, scratch: &Scratch, origin: &str) -> Command {
     let text = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
          rules: [{{ match: '**', freshness: revalidate }}]\n\
@@ -26,14 +28,14 @@ fn command(name: &str, s3: &FakeS3, scratch: &Scratch, origin: &str) -> Command 
 }
 
 /// Returns `hotset serve` with the credentials of a container's agent.
-fn serve_with(agent: &FakeAgent, s3: &FakeS3, scratch: &Scratch) -> Command {
+pub fn serve_with(agent: &FakeAgent, s3: &FakeS3, scratch: &Scratch) -> Command {
     let mut serve = command("serve", s3, scratch, "");
     serve.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", agent.url));
     serve
 }
 
 /// Returns the access key of each request at the origin; `-` if it is unsigned.
-fn signers(s3: &FakeS3) -> Vec<String> {
+pub fn signers(s3: &FakeS3) -> Vec<String> {
     let signer = |request: &crate::support::Seen| {
         let credential = request.header("authorization").split_once("Credential=");
         credential.and_then(|(_, rest)| rest.split('/').next()).unwrap_or("-").to_owned()
@@ -41,14 +43,14 @@ fn signers(s3: &FakeS3) -> Vec<String> {
     s3.requests().iter().map(signer).collect()
 }
 
-async fn origin() -> FakeS3 {
+pub async fn origin() -> FakeS3 {
     let s3 = FakeS3::start().await;
     s3.put("data", "key", Object::random(5000, 1));
     s3
 }
 
 /// Reads until a request at the origin is signed with this access key.
-async fn reads_until_signed_by(process: &Process, s3: &FakeS3, access_key: &str) {
+pub async fn reads_until_signed_by(process: &Process, s3: &FakeS3, access_key: &str) {
     within("a request signed by others", async {
         while signers(s3).last().is_none_or(|last| last != access_key) {
             assert_eq!(process.client().get("/data/key").send().await.status, 200);
@@ -223,7 +225,7 @@ async fn old_credentials_serve_while_others_cannot_be_had() {
     let agent = FakeAgent::start("AK1", Duration::from_secs(2)).await;
     let mut process = Process::spawn(serve_with(&agent, &s3, &scratch)).await;
     agent.fail(503);
-    process.logged("cannot renew the origin credentials; the current ones stay").await;
+    process.logged("cannot renew the credentials for the origin; the current ones stay").await;
     assert_eq!(process.client().get("/data/key").send().await.status, 200);
     assert_eq!(signers(&s3).into_iter().collect::<HashSet<_>>(), ["AK1".to_owned()].into());
 }
@@ -238,7 +240,7 @@ async fn a_credentials_file_that_changes_is_read_again() {
     reads_until_signed_by(&process, &s3, "AKOLD").await;
     // Half of the file, as an in-place write leaves it for a moment: the old credentials stay.
     scratch.file("credentials", "[default]\naws_access_key_id=AKNEW\n");
-    process.logged("cannot renew the origin credentials").await;
+    process.logged("cannot renew the credentials for the origin").await;
     reads_until_signed_by(&process, &s3, "AKOLD").await;
     scratch.file("credentials", &text("AKNEW"));
     reads_until_signed_by(&process, &s3, "AKNEW").await;
@@ -314,4 +316,37 @@ async fn a_list_that_old_keys_are_refused_for_is_sent_again_with_others() {
     assert_eq!(process.client().get("/data?list-type=2").send().await.status, 200);
     s3.fault(Matcher::any(), Times(1), Fault::Status(400, "RequestTimeout"));
     assert_eq!(process.client().get("/data?list-type=2").send().await.status, 200);
+}
+
+#[tokio::test]
+async fn r9_a_write_without_a_body_that_old_keys_are_refused_for_is_sent_again_with_others() {
+    for (method, target, copied) in [
+        (Method::DELETE, "/data/key", false),
+        (Method::PUT, "/data/copy", true),
+        (Method::POST, "/data/big?uploads", false),
+    ] {
+        let (s3, scratch) = (origin().await, Scratch::new());
+        let agent = FakeAgent::start("AK1", HOUR).await;
+        let process = Process::spawn(serve_with(&agent, &s3, &scratch)).await;
+        agent.give("AK2", HOUR);
+        s3.fault(Matcher::any(), Times(1), Fault::Status(400, "ExpiredToken"));
+        let mut request = process.client().request(method.clone(), target);
+        if copied {
+            request =
+                request.header("x-amz-copy-source", "/data/key").header("content-length", "0");
+        }
+        let answer = request.send().await;
+        assert!(answer.status.is_success(), "{method} {target}: {}", answer.text());
+        assert_eq!(signers(&s3), ["AK1", "AK2"], "{method} {target}");
+    }
+    // Bytes of a body are not kept for a second time.
+    let (s3, scratch) = (origin().await, Scratch::new());
+    let agent = FakeAgent::start("AK1", HOUR).await;
+    let process = Process::spawn(serve_with(&agent, &s3, &scratch)).await;
+    agent.give("AK2", HOUR);
+    s3.fault(Matcher::any(), Times(1), Fault::Status(400, "ExpiredToken"));
+    let put = process.client().put("/data/new").body("content").send().await;
+    assert_eq!(put.status, 503, "{}", put.text());
+    assert_eq!(process.client().put("/data/new").body("content").send().await.status, 200);
+    assert_eq!(signers(&s3), ["AK1", "AK2"]);
 }

@@ -47,6 +47,8 @@ mod connection_bounds;
 mod connections;
 /// The real binary, killed under load and started again on the same disk.
 mod crash;
+/// Sources of credentials: precedence, profiles, wrong answers, and those that appear late.
+mod credential_sources;
 /// Sources and renewal of the origin credentials.
 mod credentials;
 /// Regions, tenants, redirects, two signatures at once.
@@ -168,6 +170,9 @@ mod smuggling;
 mod spellings;
 /// The basic sequences: miss, hit, write.
 mod spine;
+/// Keys that sign requests to an SQS queue.
+#[cfg(feature = "sqs")]
+mod sqs_keys;
 /// Stale responses while the origin fails.
 mod stale;
 /// The admin API's routes about the server, and `hotset stats`.

@@ -3,13 +3,15 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
-use super::{Found, Source};
+use super::pace::{LONG, Pace, SHORT};
+use super::{CredentialsError, Found, Source};
 use crate::auth::Signer;
 use crate::metrics::origin as metrics;
 use crate::origin::directory_bucket::Sessions;
@@ -21,8 +23,6 @@ use crate::s3::S3Error;
 const TICK: Duration = Duration::from_secs(1);
 /// Time before expiry at which credentials are renewed; at half of their lifetime if that is less than twice as long.
 const MARGIN: Duration = Duration::from_mins(5);
-/// Minimum time between two lookups.
-const PAUSE: Duration = Duration::from_secs(5);
 /// Minimum time between two warnings.
 const EVERY: Duration = Duration::from_mins(1);
 
@@ -31,10 +31,14 @@ const EVERY: Duration = Duration::from_mins(1);
 pub(in crate::origin) struct Renewal {
     source: Provider,
     domains: Arc<Domains>,
-    /// Description of the credentials found at the start, for the log.
-    first: String,
+    /// Name of the origin in metrics and log lines; unset: the default one.
+    name: OnceLock<Box<str>>,
+    /// Description of the first credentials that were found.
+    first: OnceLock<String>,
     /// Expiry of the credentials, and the time at which renewal is due.
     expiry: Mutex<Option<Expiry>>,
+    /// Whether a reload replaced the origin, whose metrics are another's now.
+    is_replaced: AtomicBool,
     /// Allows one lookup at a time; those that waited for it use its result.
     limits: tokio::sync::Mutex<Limits>,
 }
@@ -47,7 +51,7 @@ struct Expiry {
 
 #[derive(Debug)]
 struct Limits {
-    tries: RateLimit,
+    pace: Pace,
     warnings: RateLimit,
 }
 
@@ -59,12 +63,27 @@ pub(in crate::origin) enum Provider {
     Sessions(Box<Sessions>),
 }
 
+/// Failure of a lookup.
+struct Failure {
+    /// The problem, in one line.
+    why: String,
+    /// Maximum pause before the next lookup.
+    longest: Duration,
+}
+
 impl Provider {
-    /// Loads credentials as [`Source::load`] does, with one line as the error.
-    async fn load(&self) -> Result<Option<Found>, String> {
+    /// Loads credentials as [`Source::load`] does.
+    async fn load(&self) -> Result<Option<Found>, Failure> {
+        let failed = |why, longest| Failure { why, longest };
         match self {
-            Self::Chain(source) => source.load().await.map_err(|error| error.to_string()),
-            Self::Sessions(sessions) => sessions.load().await,
+            Self::Chain(source) => source.load().await.map_err(|error| {
+                let is_silent = matches!(error, CredentialsError::TimedOut { .. });
+                failed(error.to_string(), if is_silent { LONG } else { SHORT })
+            }),
+            // Without a session nothing of the bucket is read.
+            Self::Sessions(sessions) => {
+                sessions.load().await.map_err(|why| failed(why, Duration::ZERO))
+            }
         }
     }
 
@@ -88,25 +107,57 @@ enum Renewed {
 }
 
 impl Renewal {
-    /// `first` and `expires`: source and expiry of the first credentials.
+    /// `first`: description and expiry of the first credentials; `None`: none were found yet.
     pub(in crate::origin) fn new(
         source: Provider,
-        first: String,
-        expires: Option<SystemTime>,
+        first: Option<(String, Option<SystemTime>)>,
         domains: Arc<Domains>,
     ) -> Self {
-        let expiry = Mutex::new(expires.map(Expiry::new));
-        let limits = Limits { tries: RateLimit::new(PAUSE), warnings: RateLimit::new(EVERY) };
-        Self { source, domains, first, expiry, limits: tokio::sync::Mutex::new(limits) }
+        let (first, expires) = first.unzip();
+        let expiry = Mutex::new(expires.flatten().map(Expiry::new));
+        let limits = Limits { pace: Pace::new(), warnings: RateLimit::new(EVERY) };
+        Self {
+            source,
+            domains,
+            name: OnceLock::new(),
+            first: first.map_or_else(OnceLock::new, OnceLock::from),
+            expiry,
+            is_replaced: AtomicBool::new(false),
+            limits: tokio::sync::Mutex::new(limits),
+        }
+    }
+
+    /// As [`Renewal::new`], for sessions of which none was requested yet.
+    pub(in crate::origin) fn without_session(source: Provider, domains: Arc<Domains>) -> Self {
+        let ended = Expiry::new(SystemTime::UNIX_EPOCH);
+        Self { expiry: Mutex::new(Some(ended)), ..Self::new(source, None, domains) }
+    }
+
+    /// Sets the name of the origin in metrics and log lines, once.
+    pub(in crate::origin) fn set_name(&self, name: &str) {
+        let _ = self.name.set(name.into());
+    }
+
+    /// Returns a description of the first credentials; `None`: none were found.
+    pub(in crate::origin) fn first(&self) -> Option<&str> {
+        self.first.get().map(String::as_str)
+    }
+
+    /// Returns the origin's name for log lines.
+    fn origin(&self) -> String {
+        self.name.get().map_or_else(|| "the origin".to_owned(), |name| format!("origin {name}"))
     }
 
     fn is_due(&self) -> bool {
-        self.expiry.lock().is_some_and(|expiry| expiry.due <= SystemTime::now())
+        match *self.expiry.lock() {
+            Some(expiry) => expiry.due <= SystemTime::now(),
+            None => self.domains.own().signer().is_none(),
+        }
     }
 
     /// Looks up credentials again, unless others than `used` are in use already.
     ///
-    /// Makes one lookup at a time, and at most one per [`PAUSE`].
+    /// Makes one lookup at a time, with pauses between them.
     async fn renew(&self, used: Option<&Arc<Signer>>) -> Renewed {
         let own = self.domains.own();
         let mut limits = self.limits.lock().await;
@@ -114,18 +165,29 @@ impl Renewal {
         if now.as_ref().map(Arc::as_ptr) != used.map(Arc::as_ptr) {
             return Renewed::Other;
         }
-        if !limits.tries.allow() {
+        if !limits.pace.begin() {
             return Renewed::Failed;
         }
-        let problem = match Box::pin(self.source.load()).await {
-            Ok(Some(found)) => return self.use_credentials(found),
-            Ok(None) => "none are set up any more".to_owned(),
-            Err(problem) => problem,
+        let none = || "none are set up any more".to_owned();
+        let (why, longest) = match Box::pin(self.source.load()).await {
+            Ok(Some(found)) => {
+                limits.pace.succeeded();
+                return self.use_credentials(found);
+            }
+            Ok(None) => (now.is_some().then(none), LONG),
+            Err(Failure { why, longest }) => (Some(why), longest),
         };
-        if limits.warnings.allow() {
-            log::warn!(
-                "cannot renew the origin credentials; the current ones stay in use: {problem}"
-            );
+        limits.pace.failed(longest);
+        if let Some(why) = why
+            && limits.warnings.allow()
+        {
+            let origin = self.origin();
+            match now {
+                Some(_) => log::warn!(
+                    "cannot renew the credentials for {origin}; the current ones stay in use: {why}"
+                ),
+                None => log::warn!("requests to {origin} are still not signed: {why}"),
+            }
         }
         Renewed::Failed
     }
@@ -133,21 +195,40 @@ impl Renewal {
     fn use_credentials(&self, found: Found) -> Renewed {
         let (expires, text) = (found.expires, found.describe());
         *self.expiry.lock() = expires.map(Expiry::new);
+        let were_there = self.first.get().is_some();
         let replaced = self.domains.replace_own(found.credentials);
         match self.source {
             // Every few minutes.
             Provider::Sessions(_) => log::debug!("origin: new keys from {text}"),
             Provider::Chain(_) => {
-                metrics::set_credentials_expiry(expires);
-                if replaced {
-                    log::info!("credentials for the origin renewed from {text}");
+                self.show_expiry(expires);
+                let origin = self.origin();
+                match were_there {
+                    true if replaced => log::info!("credentials for {origin} renewed from {text}"),
+                    true => {}
+                    false => log::info!("credentials for {origin} from {text}"),
                 }
             }
         }
+        let _ = self.first.set(text);
         if !replaced {
             return Renewed::Same;
         }
         Renewed::Other
+    }
+
+    fn show_expiry(&self, expires: Option<SystemTime>) {
+        if !self.is_replaced.load(Ordering::Relaxed) {
+            metrics::set_credentials_expiry(self.name.get().map(|name| &**name), expires);
+        }
+    }
+
+    /// Stops showing the expiry, since the origin was replaced by a reload.
+    pub(in crate::origin) fn retire(&self) {
+        if matches!(self.source, Provider::Chain(_)) {
+            self.show_expiry(None);
+        }
+        self.is_replaced.store(true, Ordering::Relaxed);
     }
 
     /// Looks up credentials for the first time.
@@ -168,11 +249,23 @@ impl Renewal {
         is_own && refused.code != "RequestTimeTooSkewed" && self.renew(used).await == Renewed::Other
     }
 
+    /// Looks up credentials again after another service refused those of `used`.
+    pub(in crate::origin) async fn renew_refused(&self, used: &Arc<Signer>) {
+        self.renew(Some(used)).await;
+    }
+
     /// Keeps the credentials valid for as long as this is in use.
     pub(in crate::origin) fn start(self: &Arc<Self>) {
         if matches!(self.source, Provider::Chain(_)) {
-            log::info!("credentials for the origin from {}", self.first);
-            metrics::set_credentials_expiry(self.expiry.lock().map(|expiry| expiry.ends));
+            let origin = self.origin();
+            match self.first() {
+                Some(first) => log::info!("credentials for {origin} from {first}"),
+                None => log::warn!(
+                    "no credentials for {origin} are set up: requests to it are not signed until some are found; if \
+                     that is meant, set its credentials.anonymous: true"
+                ),
+            }
+            self.show_expiry(self.expiry.lock().map(|expiry| expiry.ends));
         }
         tokio::spawn(watch(Arc::downgrade(self), self.source.files()));
     }
@@ -187,10 +280,15 @@ impl Expiry {
 
 async fn watch(renewal: Weak<Renewal>, files: Vec<PathBuf>) {
     let mut seen = states(&files).await;
+    let mut latest = seen.clone();
     loop {
         sleep(TICK).await;
         let now = states(&files).await;
         let Some(renewal) = renewal.upgrade() else { return };
+        if now != latest {
+            renewal.limits.lock().await.pace.source_changed();
+            latest.clone_from(&now);
+        }
         if now != seen || renewal.is_due() {
             let used = renewal.domains.own().signer();
             // A file may be half written: it is read again until it yields something.

@@ -144,6 +144,12 @@ impl OriginSet {
         &self.default
     }
 
+    /// Returns the origin of this name; the default one for `None` and for a name that is not in the configuration.
+    pub fn named(&self, name: Option<&str>) -> &Arc<Origin> {
+        let found = name.and_then(|name| self.each().find(|(other, _)| *other == Some(name)));
+        found.map_or(&self.default, |(_, origin)| origin)
+    }
+
     /// Whether any bucket is mapped to another origin or name.
     pub fn has_mappings(&self) -> bool {
         self.routes.is_some()
@@ -250,6 +256,12 @@ impl OriginSet {
     pub fn renew_credentials(&self, running: Option<&Self>) {
         let mut begun: HashSet<_> =
             running.iter().flat_map(|set| set.all()).map(Arc::as_ptr).collect();
+        // What is replaced goes on for reads under way.
+        let kept: HashSet<_> = self.all().map(Arc::as_ptr).collect();
+        let replaced = running.iter().flat_map(|set| set.all());
+        for origin in replaced.filter(|origin| !kept.contains(&Arc::as_ptr(origin))) {
+            origin.retire_credentials();
+        }
         for origin in self.all().filter(|origin| begun.insert(Arc::as_ptr(origin))) {
             origin.renew_credentials();
         }

@@ -1,5 +1,5 @@
 //! Sources of credentials, over real HTTP: a container's agent (ECS, EKS Pod Identity), the instance metadata service
-//! (`IMDSv2`) and STS.
+//! (`IMDSv2`), STS and IAM Identity Center (SSO).
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -31,15 +31,24 @@ pub struct Asked {
     pub path: String,
     pub authorization: String,
     pub imds_token: String,
+    pub sso_token: String,
     pub body: String,
 }
 
 #[derive(Debug)]
 struct State {
     given: Given,
-    /// Status to answer with instead of credentials.
-    status: Option<u16>,
+    instead: Option<Instead>,
     asked: Vec<Asked>,
+}
+
+/// Behaviour in place of handing out credentials.
+#[derive(Debug, Clone)]
+enum Instead {
+    Status(u16),
+    /// Answers 200 with this body.
+    Text(String),
+    Hang,
 }
 
 /// One server for all of them, told apart by the request.
@@ -56,7 +65,7 @@ impl FakeAgent {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let given = Given { access_key: access_key.to_owned(), lives };
-        let state = Arc::new(Mutex::new(State { given, status: None, asked: Vec::new() }));
+        let state = Arc::new(Mutex::new(State { given, instead: None, asked: Vec::new() }));
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -74,14 +83,26 @@ impl FakeAgent {
         FakeAgent { url, state }
     }
 
-    /// Changes the credentials that are handed out.
+    /// Changes the credentials that are handed out; they are handed out again if they were not.
     pub fn give(&self, access_key: &str, lives: Duration) {
-        lock(&self.state).given = Given { access_key: access_key.to_owned(), lives };
+        let mut state = lock(&self.state);
+        state.given = Given { access_key: access_key.to_owned(), lives };
+        state.instead = None;
     }
 
     /// Makes it answer with this status.
     pub fn fail(&self, status: u16) {
-        lock(&self.state).status = Some(status);
+        lock(&self.state).instead = Some(Instead::Status(status));
+    }
+
+    /// Makes it answer 200 with this body.
+    pub fn answer(&self, text: &str) {
+        lock(&self.state).instead = Some(Instead::Text(text.to_owned()));
+    }
+
+    /// Makes it never answer.
+    pub fn hang(&self) {
+        lock(&self.state).instead = Some(Instead::Hang);
     }
 
     pub fn asked(&self) -> Vec<Asked> {
@@ -101,18 +122,22 @@ async fn answer(state: &Mutex<State>, request: Request<Incoming>) -> Response<St
         path: head.uri.path().to_owned(),
         authorization: header("authorization"),
         imds_token: header("x-aws-ec2-metadata-token"),
+        sso_token: header("x-amz-sso_bearer_token"),
         body,
     };
-    let mut state = lock(state);
-    state.asked.push(asked.clone());
-    let status = state.status.unwrap_or(200);
-    let text = match (status, asked.path.as_str()) {
-        (200, "/latest/api/token") => "imds-token".to_owned(),
-        (200, "/latest/meta-data/iam/security-credentials/") => "node-role".to_owned(),
-        (200, "/") => sts(&state.given, &asked.body),
-        (200, _) => agent(&state.given),
+    let (given, instead) = {
+        let mut state = lock(state);
+        state.asked.push(asked.clone());
+        (state.given.clone(), state.instead.clone())
+    };
+    let (status, text) = match instead {
+        None => (200, credentials(&given, &asked)),
         // Looks like credentials, but is invalid.
-        _ => agent(&Given { access_key: "AKBAD".to_owned(), lives: Duration::from_hours(1) }),
+        Some(Instead::Status(status)) => {
+            (status, agent(&Given { access_key: "AKBAD".to_owned(), ..given }))
+        }
+        Some(Instead::Text(text)) => (200, text),
+        Some(Instead::Hang) => std::future::pending().await,
     };
     Response::builder()
         .status(status)
@@ -121,9 +146,33 @@ async fn answer(state: &Mutex<State>, request: Request<Incoming>) -> Response<St
         .expect("a legal answer")
 }
 
+fn credentials(given: &Given, asked: &Asked) -> String {
+    match asked.path.as_str() {
+        "/latest/api/token" => "imds-token".to_owned(),
+        "/latest/meta-data/iam/security-credentials/" => "node-role".to_owned(),
+        "/federation/credentials" => sso(given),
+        "/" => sts(given, &asked.body),
+        _ => agent(given),
+    }
+}
+
+fn time_of_end(given: &Given) -> chrono::DateTime<chrono::Utc> {
+    (SystemTime::now() + given.lives).into()
+}
+
 fn ends(given: &Given) -> String {
-    let ends: chrono::DateTime<chrono::Utc> = (SystemTime::now() + given.lives).into();
-    ends.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+    time_of_end(given).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// Answers `GetRoleCredentials`.
+fn sso(given: &Given) -> String {
+    let keys = json!({
+        "accessKeyId": given.access_key,
+        "secretAccessKey": "hidden-material",
+        "sessionToken": "session-token",
+        "expiration": time_of_end(given).timestamp_millis(),
+    });
+    json!({ "roleCredentials": keys }).to_string()
 }
 
 fn agent(given: &Given) -> String {

@@ -34,7 +34,7 @@ pub use authority::{Authority, Pair, TlsClient, tls_over};
 pub use cgroup::LimitedGroup;
 pub use child::{Process, hotset, run};
 pub use client::{Broken, Client, H2Client, H2Stream, Request, Response, ResponseStream, Upload};
-pub use fake_agent::FakeAgent;
+pub use fake_agent::{Asked, FakeAgent};
 pub use fake_s3::Repeat::{self, Always, Times};
 pub use fake_s3::{FakeS3, Fault, Gate, Matcher, OWNER, Object, Pace, Seen, Tells};
 pub use fake_sqs::FakeSqs;
