@@ -216,3 +216,38 @@ async fn what_no_client_waits_for_is_not_sent_twice() {
     let (job, ()) = tokio::join!(api.warm(r#"{"keys":["s3://data/late"]}"#), wait);
     assert_eq!(job["state"], "done", "{job}");
 }
+
+#[tokio::test]
+async fn a_late_head_is_asked_for_again() {
+    let (s3, proxy, client) = start(true).await;
+    for number in 0..SAMPLES {
+        let key = format!("head-{number}");
+        s3.put("data", &key, Object::random(LEN, number));
+        assert_eq!(client.head(&format!("/data/{key}")).send().await.status, 200);
+    }
+    let won = "hotset_origin_hedges_total{outcome=\"won\",phase=\"head\"}";
+    let before = proxy.metric(won).await;
+    s3.put("data", "late", Object::random(LEN, 1000));
+    let gate = Gate::new();
+    s3.fault(Matcher::head("late"), Times(1), Fault::HoldHeader(gate.clone()));
+    let head = client.head("/data/late").send().await;
+    assert_eq!((head.status.as_u16(), head.header("content-length")), (200, "100000"));
+    assert_eq!(s3.count(of("late")), 2);
+    assert!(proxy.metric(won).await > before);
+    gate.open();
+}
+
+#[tokio::test]
+async fn r2_an_answer_to_a_second_request_that_is_not_what_was_asked_for_is_not_used() {
+    let (s3, _proxy, client) = start(true).await;
+    s3.put("data", "late", Object::random(LEN, 1000));
+    let gate = Gate::new();
+    s3.fault(Matcher::get("late"), Times(1), Fault::HoldHeader(gate.clone()));
+    s3.fault(Matcher::get("late"), Times(1), Fault::WrongContentRange);
+    let reader = client.get("/data/late").start(0).await;
+    s3.wait_for(|seen| seen.iter().any(|seen| seen.key == "late" && seen.done)).await;
+    gate.open();
+    let answer = reader.finish().await;
+    assert!(answer.complete && answer.body == s3.object_bytes("data", "late"));
+    assert_eq!(s3.count(of("late")), 2, "{}", s3.describe());
+}

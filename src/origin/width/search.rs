@@ -221,3 +221,24 @@ fn has_other_readers(one: (usize, Sample), other: (usize, Sample)) -> bool {
     let ratio = readers(one) / readers(other).max(f64::MIN_POSITIVE);
     !(1.0 - READERS..=1.0 + READERS).contains(&ratio)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(rate: f64, flight: f64) -> Sample {
+        Sample { rate, flight }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wider_read_pays_only_if_its_connections_keep_their_throughput() {
+        for (rate, pays) in [(200.0, true), (182.0, true), (150.0, false), (102.0, false)] {
+            let (mut search, now) = (Search::new(64), Instant::now());
+            search.step(sample(100.0, 8.0), now);
+            assert_eq!(search.width(), 2 * START, "tried");
+            search.step(sample(rate, 16.0), now);
+            let base = if pays { 4 * START } else { START + START / 4 };
+            assert_eq!(search.width(), base, "{rate}");
+        }
+    }
+}
