@@ -1,7 +1,8 @@
 //! The socket addresses behind the origin's name.
 //!
-//! One lookup runs at a time, in the background once any address is known: only the first request waits for DNS. When
-//! lookups fail, the last good addresses remain in use for as long as it takes.
+//! One lookup runs at a time, in the background once any address is known: only the first requests wait for DNS. All that
+//! wait for one lookup share its outcome, also a failure. When lookups fail, the last good addresses remain in use for as
+//! long as it takes.
 
 use std::collections::HashMap;
 use std::io;
@@ -57,7 +58,26 @@ struct Known {
 #[derive(Debug)]
 struct Failing {
     since: Instant,
-    why: String,
+    /// Their number.
+    count: u64,
+    /// The last one's failure.
+    failure: Failure,
+}
+
+/// Failure of one lookup.
+#[derive(Debug, Clone)]
+enum Failure {
+    TimedOut,
+    Refused(String),
+}
+
+impl Failure {
+    fn to_error(&self) -> OriginError {
+        match self {
+            Self::TimedOut => OriginError::Timeout("name resolution"),
+            Self::Refused(problem) => OriginError::Connect(OriginFailure::Name, problem.clone()),
+        }
+    }
 }
 
 impl std::fmt::Debug for Resolver {
@@ -109,7 +129,8 @@ impl Resolver {
         })
     }
 
-    /// Returns the known addresses; for a name that was never resolved, after a lookup of at most `limit`.
+    /// Returns the known addresses; for a name that was never resolved, after a lookup of at most `limit`, for whose
+    /// turn it waits no longer than that.
     ///
     /// # Errors
     /// [`OriginError::Connect`] or [`OriginError::Timeout`] when no address was ever found.
@@ -120,11 +141,30 @@ impl Resolver {
         if let Some(addresses) = self.known(limit) {
             return Ok(addresses);
         }
-        let _turn = self.turn.lock().await;
-        match self.known(limit) {
-            Some(addresses) => Ok(addresses),
+        let before = self.failures();
+        let Ok(_turn) = timeout(limit, self.turn.lock()).await else {
+            return Err(Failure::TimedOut.to_error());
+        };
+        if let Some(addresses) = self.known(limit) {
+            return Ok(addresses);
+        }
+        // A lookup that failed during the wait is shared.
+        match self.failed_after(before) {
+            Some(error) => Err(error),
             None => self.refresh(limit).await,
         }
+    }
+
+    /// Returns the failure of the last lookup, if there were more than `before` failed ones.
+    fn failed_after(&self, before: u64) -> Option<OriginError> {
+        let known = self.known.lock();
+        let failing = known.failing.as_ref().filter(|failing| failing.count > before)?;
+        Some(failing.failure.to_error())
+    }
+
+    /// Returns the number of lookups that failed since the last successful one.
+    fn failures(&self) -> u64 {
+        self.known.lock().failing.as_ref().map_or(0, |failing| failing.count)
     }
 
     /// Returns the cached addresses, and refreshes them in the background if they are old.
@@ -147,10 +187,10 @@ impl Resolver {
     /// Performs a lookup. The caller must hold the turn.
     async fn refresh(&self, limit: Duration) -> Result<Arc<[SocketAddr]>, OriginError> {
         let found = match timeout(limit, (self.look_up)(self.host.clone(), self.port)).await {
-            Err(_) => Err(OriginError::Timeout("name resolution")),
-            Ok(Err(error)) => Err(failed(format!("{}: {error}", self.host))),
+            Err(_) => Err(Failure::TimedOut),
+            Ok(Err(error)) => Err(Failure::Refused(format!("{}: {error}", self.host))),
             Ok(Ok(found)) if found.is_empty() => {
-                Err(failed(format!("{} has no address", self.host)))
+                Err(Failure::Refused(format!("{} has no address", self.host)))
             }
             Ok(Ok(found)) => Ok(found),
         };
@@ -170,12 +210,12 @@ impl Resolver {
                 }
                 Ok(addresses)
             }
-            Err(error) => {
-                let why = error.to_string();
-                match &mut known.failing {
-                    Some(failing) => failing.why = why,
-                    None => known.failing = Some(Failing { since: now, why }),
-                }
+            Err(failure) => {
+                let error = failure.to_error();
+                let before = known.failing.take();
+                let (since, count) =
+                    before.map_or((now, 0), |failing| (failing.since, failing.count));
+                known.failing = Some(Failing { since, count: count + 1, failure });
                 // If none are known, the failing request logs it.
                 if known.addresses.is_some() {
                     failures::failed(OriginFailure::Name);
@@ -208,7 +248,7 @@ impl Resolver {
         let seconds = failing.since.elapsed().as_secs();
         Some(format!(
             "its name is not resolved for {seconds} s, its last addresses are used: {}",
-            failing.why
+            failing.failure.to_error()
         ))
     }
 }
@@ -227,10 +267,6 @@ impl Known {
         addresses.sort_unstable();
         addresses.into()
     }
-}
-
-fn failed(problem: String) -> OriginError {
-    OriginError::Connect(OriginFailure::Name, problem)
 }
 
 #[cfg(test)]
@@ -343,6 +379,33 @@ mod tests {
         }
         tokio::task::yield_now().await;
         assert_eq!(server.asked(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_look_up_that_fails_is_shared_by_all_that_wait_for_it() {
+        for answers in [false, true] {
+            let server = Arc::new(Server { gate: Some(Semaphore::new(0)), ..Server::default() });
+            let (resolver, began) = (server.resolver(), Instant::now());
+            let ask = || {
+                let resolver = resolver.clone();
+                tokio::spawn(async move { resolver.addresses(LIMIT).await.unwrap_err() })
+            };
+            let waiting: Vec<_> = (0..100).map(|_| ask()).collect();
+            tokio::task::yield_now().await;
+            server.gate.as_ref().unwrap().add_permits(usize::from(answers));
+            for one in waiting {
+                let error = one.await.unwrap();
+                let is_timeout = matches!(error, OriginError::Timeout("name resolution"));
+                assert!(is_timeout != answers, "{error}");
+                assert_eq!(error.to_string().contains("s3.example: SERVFAIL"), answers, "{error}");
+            }
+            assert_eq!(server.asked(), 1);
+            assert!(began.elapsed() <= LIMIT * 2, "{:?}", began.elapsed());
+            // A later request asks again.
+            server.answers(&[address(1)]);
+            server.gate.as_ref().unwrap().add_permits(1);
+            assert_eq!(*resolver.addresses(LIMIT).await.unwrap(), [address(1)]);
+        }
     }
 
     #[tokio::test(start_paused = true)]
