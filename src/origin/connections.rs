@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use futures_util::task::noop_waker_ref;
 use pingora::ErrorType;
-use pingora::connectors::{ConnectorOptions, L4Connect, TransportConnector};
+use pingora::connectors::{L4Connect, TransportConnector};
 use pingora::protocols::Stream;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::protocols::l4::stream::Stream as L4Stream;
@@ -22,8 +22,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use super::address_slots::AddressSlots;
-use super::addresses::Addresses;
+use super::addresses::{Addresses, Watch};
 use super::config::OriginConfig;
+use super::connector;
 use super::endpoint::{Endpoint, Route};
 use super::error::NONE_FREE;
 use super::pool::Pool;
@@ -32,21 +33,20 @@ use super::slots::{Class, Slot, Slots, Urgency};
 
 /// Maximum idle time of a connection that a write may reuse; otherwise it gets a new one (R9).
 const WRITE_IDLE: Duration = Duration::from_secs(4);
-/// An empty file of certificates, for connectors without TLS: pingora would otherwise read and parse those of the
-/// system, which takes 10 ms per connector.
-pub(crate) const NO_AUTHORITIES: &str = "/dev/null";
 /// Maximum addresses tried for a new connection.
 const MOST_TRIED: usize = 8;
 
 /// Makes connections and keeps idle ones.
 pub(super) struct Connections {
-    transport: TransportConnector,
+    transport: Arc<TransportConnector>,
     pool: Arc<Pool>,
     addresses: Arc<Addresses>,
     /// Connections in use, by address.
     in_use: AddressSlots,
     /// Slots of requests that pass through, shared by all endpoints of the origin.
     passing: Arc<Slots>,
+    /// Time after which a response that has not begun counts against the address.
+    first_byte_timeout: Duration,
 }
 
 /// A connection for one exchange, and its address.
@@ -60,22 +60,37 @@ pub(super) struct Connected {
 }
 
 impl Connections {
+    /// Makes connections to an endpoint; blocks.
+    ///
+    /// # Errors
+    /// One line: `origin.ca_file` is gone.
     pub(super) fn new(
         config: &OriginConfig,
         endpoint: &Endpoint,
         passing: &Arc<Slots>,
+    ) -> Result<Arc<Self>, String> {
+        let transport = connector::shared(endpoint.is_tls(), config.ca_file.as_deref())?;
+        Ok(Self::over(transport, config, endpoint, passing))
+    }
+
+    /// Makes connections to another endpoint of the same scheme, with the same authorities.
+    pub(super) fn beside(&self, config: &OriginConfig, endpoint: &Endpoint) -> Arc<Self> {
+        Self::over(self.transport.clone(), config, endpoint, &self.passing)
+    }
+
+    fn over(
+        transport: Arc<TransportConnector>,
+        config: &OriginConfig,
+        endpoint: &Endpoint,
+        passing: &Arc<Slots>,
     ) -> Arc<Self> {
-        let mut options = ConnectorOptions::new(config.connections);
-        options.ca_file = match endpoint.is_tls() {
-            true => config.ca_file.as_ref().map(|p| p.display().to_string()),
-            false => Some(NO_AUTHORITIES.to_owned()),
-        };
         Arc::new(Self {
-            transport: TransportConnector::new(Some(options)),
+            transport,
             pool: Pool::new(config.connections, config.keep_alive.0),
             addresses: endpoint.addresses().clone(),
             in_use: AddressSlots::new(config.connections_per_address),
             passing: passing.clone(),
+            first_byte_timeout: config.first_byte_timeout.0,
         })
     }
 
@@ -114,7 +129,7 @@ impl Connections {
                     return Ok(Connected { stream, address, reused: None, slot });
                 }
                 Err(error) => {
-                    self.addresses.fails(address);
+                    self.addresses.connect_failed(address);
                     addresses.retain(|other| *other != address);
                     // Others are tried only where that costs no time.
                     let is_slow = matches!(error.etype, ErrorType::ConnectTimedout);
@@ -162,6 +177,8 @@ pub struct PassThrough {
     pub is_head: bool,
     /// Whether to use a new connection, because an idle one was dead.
     pub fresh: bool,
+    /// Whether an attempt was made before, so that addresses that failed are avoided.
+    pub is_retry: bool,
     /// Whether the connection has carried a request before.
     pub reused: Arc<AtomicBool>,
     /// The error code of a refusal; known with the response head.
@@ -207,6 +224,10 @@ impl L4Connect for Lender {
         let passing = passing.map_err(|_| pingora::Error::new(NONE_FREE))?;
         let connected = self.connections.open(&self.route, youngest, (&urgency, deadline)).await?;
         self.how.reused.store(connected.reused.is_some(), Ordering::Relaxed);
+        let Connections { addresses, first_byte_timeout, .. } = &*self.connections;
+        // A write may take as long as it takes.
+        let watch = || addresses.watch_for(connected.address, *first_byte_timeout);
+        let watch = (!self.how.is_write).then(|| (watch(), connected.reused));
         let lent = Lent {
             slots: Some((passing, connected.slot)),
             stream: Some(connected.stream),
@@ -214,7 +235,7 @@ impl L4Connect for Lender {
             host: self.route.host.clone(),
             pool: self.connections.pool.clone(),
             how: self.how.clone(),
-            held: Held::default(),
+            held: Held { watch, ..Held::default() },
         };
         Ok(VirtualSocketStream::new(Box::new(lent)).into())
     }
@@ -241,9 +262,28 @@ struct Held {
     /// Whether the held bytes may be passed on.
     is_known: bool,
     until: Option<Pin<Box<Sleep>>>,
+    /// Tracks the address until the response begins; with the idle time of a reused connection.
+    watch: Option<(Watch, Option<Duration>)>,
 }
 
 impl Held {
+    /// Records for the address whether the response began. `is_over`: nothing is read any more, unless it did.
+    fn judge(&mut self, pool: &Pool, is_over: bool) {
+        let has_begun = !self.bytes.is_empty();
+        if !has_begun && !is_over {
+            return;
+        }
+        match self.watch.take() {
+            None => {}
+            Some((watch, _)) if has_begun => watch.began(),
+            Some((watch, None)) => watch.failed(),
+            Some((watch, Some(idle))) => {
+                pool.was_dead(idle);
+                watch.was_stale();
+            }
+        }
+    }
+
     /// Reads until the response may be passed on.
     fn poll(
         &mut self,
@@ -300,7 +340,9 @@ impl AsyncRead for Lent {
         }
         let Some(stream) = &mut this.stream else { return Poll::Ready(Ok(())) };
         if !this.held.is_known {
-            ready!(this.held.poll(stream, &this.how, cx))?;
+            let polled = this.held.poll(stream, &this.how, cx);
+            this.held.judge(&this.pool, polled.is_ready());
+            ready!(polled)?;
         }
         if this.held.bytes.is_empty() {
             return Pin::new(stream).poll_read(cx, buf);

@@ -50,10 +50,18 @@ pub(super) struct Route {
 impl Route {
     /// Returns the peer for a connection to one of the addresses.
     pub(super) fn peer(&self, address: SocketAddr) -> HttpPeer {
-        let name = self.host.rsplit_once(':').map_or(&*self.host, |(name, _)| name);
-        let mut peer = HttpPeer::new(address, self.is_tls, name.to_owned());
+        let mut peer = HttpPeer::new(address, self.is_tls, self.name().to_owned());
         peer.options = self.options.clone();
         peer
+    }
+
+    /// Returns the name that the peer's certificate must have: the Host header without its port, and without the
+    /// brackets of an IPv6 address.
+    fn name(&self) -> &str {
+        match self.host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, _)) => address,
+            None => self.host.rsplit_once(':').map_or(&*self.host, |(name, _)| name),
+        }
     }
 
     /// Returns the deadline by which a request that passes through must get a connection.
@@ -145,7 +153,7 @@ impl Endpoint {
         }
     }
 
-    /// Returns the route for the given Host header.
+    /// Returns the route for the given Host header. A retry (`is_retry`) avoids addresses that failed.
     ///
     /// # Errors
     /// [`OriginError::Connect`] when the name does not resolve in time.
@@ -153,9 +161,10 @@ impl Endpoint {
         &self,
         host: &str,
         config: &OriginConfig,
+        is_retry: bool,
     ) -> Result<Route, OriginError> {
         let known = self.resolver.addresses(config.connect_timeout.0).await?;
-        let (addresses, probe) = self.addresses.choose(&known);
+        let (addresses, probe) = self.addresses.choose(&known, is_retry);
         let mut options = PeerOptions::new();
         options.connection_timeout = Some(config.connect_timeout.0);
         options.total_connection_timeout = Some(config.connect_timeout.0 * 2);
@@ -220,6 +229,23 @@ mod tests {
         }
         for host in ["evilamazonaws.com", "amazonaws.com.example.org", "minio"] {
             assert!(!is_aws(host), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_must_have_the_hosts_name_or_address() {
+        for (endpoint, name) in [
+            ("https://[2001:db8::1]", "2001:db8::1"),
+            ("https://[2001:db8::1]:9000", "2001:db8::1"),
+            ("https://192.0.2.1:9000", "192.0.2.1"),
+            ("https://s3.example.com", "s3.example.com"),
+            ("https://s3.example.com:9000", "s3.example.com"),
+        ] {
+            let to = [IpAddr::from([192, 0, 2, 1])];
+            let endpoint = Endpoint::at(endpoint, Addressing::Path, &to).unwrap();
+            let host = endpoint.target(None, None).host;
+            let route = endpoint.route(&host, &OriginConfig::default(), false).await.unwrap();
+            assert_eq!(route.peer(route.addresses[0]).sni, name);
         }
     }
 

@@ -135,7 +135,7 @@ impl Transport {
             .await
             .map_err(|_| not_sent(OriginError::Timeout("a free connection")))?;
         let began = Instant::now();
-        let route = site.endpoint().route(host, &self.config).await.map_err(not_sent)?;
+        let route = site.endpoint().route(host, &self.config, fresh).await.map_err(not_sent)?;
         let youngest = if fresh { Duration::ZERO } else { Duration::MAX };
         let connected = site.connections.open(&route, youngest, (urgency, deadline)).await;
         let Connected { stream, address, reused, slot: at_address } =
@@ -145,18 +145,21 @@ impl Transport {
         session.read_timeout = Some(self.config.first_byte_timeout.0);
         session.write_timeout = Some(self.config.idle_timeout.0);
         let sent = timeout(self.config.first_byte_timeout.0, send(&mut session, head)).await;
-        if let (Some(idle), Err(_) | Ok(Err(_))) = (reused, &sent) {
-            site.connections.was_dead(idle);
-        }
-        match sent {
-            Err(_) => return Err((OriginError::Timeout("the first byte"), Reused(false))),
-            Ok(Err(e)) => {
-                if reused.is_some() {
-                    watch.was_stale();
-                }
+        match (sent, reused) {
+            (Err(_), _) => {
+                watch.failed();
+                return Err((OriginError::Timeout("the first byte"), Reused(false)));
+            }
+            (Ok(Err(e @ OriginError::Broken(_))), Some(idle)) => {
+                site.connections.was_dead(idle);
+                watch.was_stale();
+                return Err((e, Reused(true)));
+            }
+            (Ok(Err(e)), reused) => {
+                watch.failed();
                 return Err((e, Reused(reused.is_some())));
             }
-            Ok(Ok(())) => watch.answered(),
+            (Ok(Ok(())), _) => watch.answered(),
         }
         session.respect_keepalive();
         session.read_timeout = Some(self.config.idle_timeout.0);

@@ -39,9 +39,13 @@ impl KeepAlive {
         limit.time
     }
 
-    /// Shortens the timeout because a connection with this idle time turned out to be dead.
+    /// Shortens the timeout because a connection with this idle time turned out to be dead. One that died within the
+    /// minimum did not die of being idle.
     pub(super) fn was_dead(&self, idle: Duration) {
         let (mut limit, least) = (self.limit.lock(), LEAST.min(self.most));
+        if idle < least {
+            return;
+        }
         let time = (idle / 4 * 3).max(least);
         if time < limit.time {
             log::debug!("origin: a connection was dead after {idle:?}, they are kept for {time:?}");
@@ -68,9 +72,11 @@ mod tests {
         assert_eq!(keep_alive.limit(), secs(15));
         keep_alive.was_dead(secs(40));
         assert_eq!(keep_alive.limit(), secs(15), "never longer by a dead one");
-        for idle in [10, 1, 0] {
+        for idle in [3, 1, 0] {
             keep_alive.was_dead(secs(idle));
         }
+        assert_eq!(keep_alive.limit(), secs(15), "not by one that was hardly idle");
+        keep_alive.was_dead(secs(5));
         assert_eq!(keep_alive.limit(), LEAST);
         advance(SETTLED.saturating_sub(secs(1))).await;
         assert_eq!(keep_alive.limit(), LEAST);
@@ -83,7 +89,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_configured_is_the_most() {
         let keep_alive = KeepAlive::new(secs(2));
-        keep_alive.was_dead(secs(1));
+        keep_alive.was_dead(secs(2));
         assert_eq!(keep_alive.limit(), secs(2));
         let none = KeepAlive::new(Duration::ZERO);
         none.was_dead(Duration::ZERO);

@@ -16,6 +16,7 @@ mod client;
 mod clock;
 pub mod config;
 mod connections;
+mod connector;
 pub mod credentials;
 mod directory_bucket;
 mod domains;
@@ -60,8 +61,8 @@ pub use config::{
     Addressing, BackoffConfig, BucketConfig, CredentialsConfig, DEFAULT_ORIGIN, OriginConfig,
     RetryBudgetConfig,
 };
-pub(crate) use connections::NO_AUTHORITIES;
 pub use connections::PassThrough;
+pub(crate) use connector::NO_AUTHORITIES;
 pub use credentials::{CredentialsError, Found, Source};
 pub use directory_bucket::{DirectoryBucket, SessionKeysFrom};
 pub use domains::{Domain, Domains, IdentityCredentials, MAX_REALMS};

@@ -40,7 +40,7 @@ impl Origin {
         how: PassThrough,
     ) -> Result<HttpPeer, OriginError> {
         let host = site.endpoint().target(bucket, None).host;
-        let route = site.endpoint().route(&host, self.config()).await?;
+        let route = site.endpoint().route(&host, self.config(), how.is_retry).await?;
         Ok(site.connections.lend(route, how))
     }
 

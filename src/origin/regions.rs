@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::Uri;
@@ -72,8 +73,27 @@ impl std::fmt::Debug for Site {
 pub(super) struct Regions {
     home: Arc<Site>,
     known: Mutex<Known>,
-    /// Held while a bucket's region is requested.
-    pub(super) asking: tokio::sync::Mutex<()>,
+    /// Buckets whose region is being requested.
+    asking: Mutex<HashMap<BucketName, Arc<Asking>>>,
+}
+
+/// Requests for the region of one bucket.
+#[derive(Default)]
+pub(super) struct Asking {
+    /// Held during a request.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    /// Number of those that were not answered: whoever waited for one shares its failure.
+    failures: AtomicU32,
+}
+
+impl Asking {
+    pub(super) fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -101,7 +121,7 @@ pub(super) enum Move {
 
 impl Regions {
     pub(super) fn new(home: Arc<Site>) -> Self {
-        Self { home, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
+        Self { home, known: Mutex::default(), asking: Mutex::default() }
     }
 
     pub(super) fn home(&self) -> &Arc<Site> {
@@ -167,12 +187,16 @@ impl Regions {
         if region == signed_for && !url.as_ref().is_some_and(is_other_host) {
             return None;
         }
-        let mut known = self.known.lock();
         let host = url.clone().unwrap_or_else(|| used.endpoint.name().to_owned());
         let key = (host, region.to_owned());
-        let site = match known.sites.get(&key) {
-            Some(site) => site.clone(),
-            None if known.sites.len() >= MOST_SITES => return None,
+        let (site, count) = {
+            let known = self.known.lock();
+            (known.sites.get(&key).cloned(), known.sites.len())
+        };
+        let site = match site {
+            Some(site) => site,
+            None if count >= MOST_SITES => return None,
+            // Opened without the lock, which each request of the origin takes.
             None => {
                 let (endpoint, connections) = match &url {
                     Some(url) if is_other_host(url) => {
@@ -181,12 +205,11 @@ impl Regions {
                     }
                     _ => (used.endpoint.clone(), used.connections.clone()),
                 };
-                let region = Some(region.into());
-                let site = Arc::new(Site { region, endpoint, connections });
-                known.sites.insert(key, site.clone());
-                site
+                Arc::new(Site { region: Some(region.into()), endpoint, connections })
             }
         };
+        let mut known = self.known.lock();
+        let site = known.sites.entry(key).or_insert(site).clone();
         if known.buckets.len() >= MOST_BUCKETS && !known.buckets.contains_key(bucket) {
             known.buckets.clear();
         }
@@ -201,7 +224,14 @@ impl Regions {
         note(&mut known.lost, bucket);
     }
 
-    /// Records that the region of a bucket was requested.
+    /// Returns the requests for the region of a bucket.
+    pub(super) fn asking(&self, bucket: &BucketName) -> Arc<Asking> {
+        let mut asking = self.asking.lock();
+        asking.retain(|_, asking| Arc::strong_count(asking) > 1);
+        asking.entry(bucket.clone()).or_default().clone()
+    }
+
+    /// Records that a response to a request for the region of a bucket has come.
     pub(super) fn is_asked(&self, bucket: &BucketName) {
         note(&mut self.known.lock().asked, bucket);
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use http::header::{ACCEPT_ENCODING, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method};
-use tokio::time::Instant;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::time::{Instant, timeout_at};
 
 use super::clock::OriginClock;
 use super::config::OriginConfig;
@@ -25,14 +25,19 @@ pub(super) struct Locator {
     config: Arc<OriginConfig>,
     regions: Regions,
     transport: Arc<Transport>,
-    /// Slots of requests that pass through.
-    passing: Arc<Slots>,
     clock: Arc<OriginClock>,
+}
+
+/// Response to a request for a bucket's region.
+enum Told {
+    Region(String),
+    /// It names no region.
+    Nothing,
 }
 
 impl Locator {
     /// # Errors
-    /// A sentence that says why `origin.endpoint` is invalid.
+    /// A sentence that says why `origin.endpoint` or `origin.ca_file` is invalid.
     pub(super) fn new(
         config: &Arc<OriginConfig>,
         transport: &Arc<Transport>,
@@ -40,12 +45,11 @@ impl Locator {
     ) -> Result<Self, String> {
         let endpoint = Endpoint::at(&config.endpoint, config.addressing, &config.addresses)?;
         let passing = Slots::new(config.pass_through_connections);
-        let connections = Connections::new(config, &endpoint, &passing);
+        let connections = Connections::new(config, &endpoint, &passing)?;
         Ok(Self {
             config: config.clone(),
             regions: Regions::new(Site::home(endpoint, connections)),
             transport: transport.clone(),
-            passing,
             clock: clock.clone(),
         })
     }
@@ -89,15 +93,25 @@ impl Locator {
             Move::No => return false,
             Move::To(region) => region,
             Move::Ask => {
-                let _asking = self.regions.asking.lock().await;
+                let asking = self.regions.asking(bucket);
+                let failures = asking.failures();
+                let Ok(_turn) = timeout_at(deadline, asking.turn.lock()).await else {
+                    return false;
+                };
                 match self.regions.plan(bucket, used, said, configured) {
                     Move::Known => return true,
                     Move::To(region) => region,
                     Move::No => return false,
+                    // A request that failed during the wait is shared.
+                    Move::Ask if asking.failures() != failures => return false,
                     Move::Ask => {
+                        let Some(told) = self.ask_region(bucket, domain, used, deadline).await
+                        else {
+                            asking.failed();
+                            return false;
+                        };
                         self.regions.is_asked(bucket);
-                        let told = self.ask_region(bucket, domain, used, deadline).await;
-                        let Some(region) = told else { return false };
+                        let Told::Region(region) = told else { return false };
                         region
                     }
                 }
@@ -117,18 +131,19 @@ impl Locator {
 
     fn open_site(&self, url: &str) -> Option<(Endpoint, Arc<Connections>)> {
         let endpoint = Endpoint::at(url, self.config.addressing, &self.config.addresses).ok()?;
-        let connections = Connections::new(&self.config, &endpoint, &self.passing);
+        let connections = self.home().connections.beside(&self.config, &endpoint);
         Some((endpoint, connections))
     }
 
-    /// Sends `HeadBucket`, whose response names the region whatever its status is.
+    /// Sends `HeadBucket`, whose response names the region whatever its status is. `None`: there is no response, or one
+    /// that says nothing about the bucket.
     async fn ask_region(
         &self,
         bucket: &BucketName,
         domain: &Domain,
         site: &Site,
         deadline: Instant,
-    ) -> Option<String> {
+    ) -> Option<Told> {
         let target = site.endpoint().target(Some(bucket), None);
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(HOST, HeaderValue::from_str(&target.host).ok()?);
@@ -145,9 +160,14 @@ impl Locator {
             self.transport.deliver(site, head, &target.host, Try::first(false), deadline, &urgency);
         let exchange = exchange.await.ok()?;
         let region = exchange.head().get(BUCKET_REGION).and_then(|value| value.to_str().ok());
-        let region = region.filter(|region| is_region(region)).map(str::to_owned);
+        let told = match region.filter(|region| is_region(region)) {
+            Some(region) => Some(Told::Region(region.to_owned())),
+            None if exchange.status.is_server_error() => None,
+            None if exchange.status == StatusCode::TOO_MANY_REQUESTS => None,
+            None => Some(Told::Nothing),
+        };
         exchange.release().await;
-        region
+        told
     }
 
     /// Returns the final error of a request for which no better site is known.

@@ -54,6 +54,7 @@ impl Gateway {
             is_write: is_write(method),
             is_head: *method == Method::HEAD,
             fresh: forward.connection.fresh,
+            is_retry: forward.connection.fresh || forward.connect_tries > 0,
             ..PassThrough::default()
         };
         let peer = origin.pass_through_peer(&site, bucket, forward.connection.clone()).await;
