@@ -1,13 +1,16 @@
 //! Access points of S3: they stand in for a bucket and have their own endpoint.
 
+use super::endpoint_variant::Variant;
 use super::{Addressing, OriginConfig};
 
 /// An access point, identified by its ARN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessPoint {
     region: String,
-    /// `NAME-ACCOUNT.s3-accesspoint.REGION.amazonaws.com`.
-    host: String,
+    /// `NAME-ACCOUNT`.
+    label: String,
+    /// `amazonaws.com`, or that of China.
+    suffix: &'static str,
 }
 
 /// Reason for which an ARN does not name a supported access point.
@@ -54,20 +57,23 @@ impl AccessPoint {
         if ![name, account, region].into_iter().all(is_label) {
             return Err(NotAnAccessPoint::Other);
         }
-        let host = format!("{name}-{account}.s3-accesspoint.{region}.{suffix}");
-        Ok(Self { region: region.to_owned(), host })
+        Ok(Self { region: region.to_owned(), label: format!("{name}-{account}"), suffix })
     }
 
     /// Returns the settings of an origin whose bucket is this access point: those of `origin`, except endpoint, region
-    /// and addressing.
+    /// and addressing. The endpoint is FIPS or dual-stack if that of `origin` is.
     #[must_use]
     pub fn settings(&self, origin: &OriginConfig) -> OriginConfig {
         let uri: Option<http::Uri> = origin.endpoint.parse().ok();
         let scheme = uri.as_ref().and_then(http::Uri::scheme_str).unwrap_or("https");
         let port = uri.as_ref().and_then(http::Uri::port_u16);
         let port = port.map_or_else(String::new, |port| format!(":{port}"));
+        let variant = Variant::of(&origin.endpoint);
+        let (fips, dual_stack) = (variant.fips(), variant.dual_stack());
+        let Self { region, label, suffix } = self;
+        let host = format!("{label}.s3-accesspoint{fips}{dual_stack}.{region}.{suffix}");
         OriginConfig {
-            endpoint: format!("{scheme}://{}{port}", self.host),
+            endpoint: format!("{scheme}://{host}{port}"),
             region: self.region.clone(),
             addressing: Addressing::Bucket,
             ..origin.clone()
@@ -93,6 +99,20 @@ mod tests {
         ] {
             let settings = AccessPoint::parse(arn).unwrap().settings(&OriginConfig::default());
             assert_eq!((&*settings.endpoint, settings.addressing), (host, Addressing::Bucket));
+        }
+        for (endpoint, host) in [
+            ("https://s3-fips.us-east-1.amazonaws.com", "s3-accesspoint-fips.eu-west-1"),
+            ("https://s3.dualstack.us-east-1.amazonaws.com", "s3-accesspoint.dualstack.eu-west-1"),
+            (
+                "https://s3-fips.dualstack.us-east-1.amazonaws.com",
+                "s3-accesspoint-fips.dualstack.eu-west-1",
+            ),
+        ] {
+            let origin = OriginConfig { endpoint: endpoint.to_owned(), ..OriginConfig::default() };
+            let arn = "arn:aws:s3:eu-west-1:111122223333:accesspoint/reports";
+            let settings = AccessPoint::parse(arn).unwrap().settings(&origin);
+            let expected = format!("https://reports-111122223333.{host}.amazonaws.com");
+            assert_eq!(settings.endpoint, expected);
         }
         for (arn, why) in [
             ("arn:aws:s3::111122223333:accesspoint/a.mrap", NotAnAccessPoint::MultiRegion),

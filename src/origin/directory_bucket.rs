@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::clock::OriginClock;
 use super::credentials::{Found, Source};
+use super::endpoint_variant::Variant;
 use super::exchange::{Exchange, Transport, Try};
 use super::regions::Site;
 use super::request::build_head;
@@ -56,7 +57,8 @@ impl DirectoryBucket {
             .then(|| Self { name: name.to_owned(), zone: zone.to_owned() })
     }
 
-    /// Returns the settings of an origin for this bucket: those of `origin`, except endpoint, region and addressing.
+    /// Returns the settings of an origin for this bucket: those of `origin`, except endpoint, region and addressing. The
+    /// endpoint is FIPS or dual-stack if that of `origin` is.
     #[must_use]
     pub fn settings(&self, origin: &OriginConfig) -> OriginConfig {
         let uri: Option<http::Uri> = origin.endpoint.parse().ok();
@@ -67,8 +69,11 @@ impl DirectoryBucket {
         let is_china = host.trim_end_matches('.').rsplit('.').next() == Some("cn");
         let domain = if is_china { "amazonaws.com.cn" } else { "amazonaws.com" };
         let (Self { name, zone }, region) = (self, &origin.region);
+        let variant = Variant::of(&origin.endpoint);
+        let (fips, dual_stack) = (variant.fips(), variant.dual_stack());
+        let host = format!("{name}.s3express{fips}-{zone}{dual_stack}.{region}.{domain}");
         OriginConfig {
-            endpoint: format!("{scheme}://{name}.s3express-{zone}.{region}.{domain}{port}"),
+            endpoint: format!("{scheme}://{host}{port}"),
             addressing: Addressing::Bucket,
             ..origin.clone()
         }
@@ -190,6 +195,16 @@ mod tests {
         let china = origin("http://s3.cn-north-1.amazonaws.com.cn:8080", "cn-north-1");
         let end = ".s3express-use1-az4.cn-north-1.amazonaws.com.cn:8080";
         assert!(bucket.settings(&china).endpoint.ends_with(end));
+        for (endpoint, host) in [
+            ("https://s3-fips.us-east-1.amazonaws.com", "s3express-fips-use1-az4.us-east-1"),
+            (
+                "https://s3.dualstack.us-east-1.amazonaws.com",
+                "s3express-use1-az4.dualstack.us-east-1",
+            ),
+        ] {
+            let settings = bucket.settings(&origin(endpoint, "us-east-1"));
+            assert!(settings.endpoint.contains(&format!(".{host}.amazonaws.com")), "{settings:?}");
+        }
         // Others have the end of the name, and no zone.
         for name in ["data--x-s3", "--x-s3", "--az--x-s3", "data----x-s3", "Data--az--x-s3", "data"]
         {

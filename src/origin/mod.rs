@@ -21,6 +21,7 @@ pub mod credentials;
 mod directory_bucket;
 mod domains;
 mod endpoint;
+mod endpoint_variant;
 mod error;
 mod exchange;
 mod get;

@@ -48,10 +48,10 @@ pub(super) fn check(origin: &OriginConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Checks the ARN in place of a bucket name.
-pub(super) fn check_arn(key: &str, arn: &str) -> Result<(), ConfigError> {
+/// Checks the ARN in place of the name of a bucket at this origin.
+pub(super) fn check_arn(key: &str, arn: &str, origin: &OriginConfig) -> Result<(), ConfigError> {
     match AccessPoint::parse(arn) {
-        Ok(_) => Ok(()),
+        Ok(_) => check_way(key, arn, origin),
         Err(NotAnAccessPoint::MultiRegion) => wrong(
             key,
             "a multi-region access point needs signatures of SigV4A, which hotset does not make",
@@ -65,6 +65,32 @@ pub(super) fn check_arn(key: &str, arn: &str) -> Result<(), ConfigError> {
             ),
         ),
     }
+}
+
+/// Refuses an origin whose way to AWS is lost by an endpoint of the bucket's own.
+fn check_way(key: &str, bucket: &str, origin: &OriginConfig) -> Result<(), ConfigError> {
+    let uri: Option<http::Uri> = origin.endpoint.parse().ok();
+    let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default().to_ascii_lowercase();
+    let has = |name: &str| host.split('.').any(|label| label == name);
+    if !host.contains(".amazonaws.com") {
+        return Ok(());
+    }
+    if has("s3-accelerate") {
+        return wrong(
+            key,
+            format_args!("`{bucket}` has no Transfer Acceleration: name another origin"),
+        );
+    }
+    if has("vpce") {
+        return wrong(
+            key,
+            format_args!(
+                "`{bucket}` has an endpoint of its own, which is not reached by that of a VPC: name its endpoint in \
+                 `origins`, with `addressing: bucket`"
+            ),
+        );
+    }
+    Ok(())
 }
 
 /// Checks a directory bucket of S3 Express One Zone at this origin.
@@ -90,7 +116,7 @@ pub(super) fn check_directory_bucket(
             format_args!("`{name}` is a directory bucket, which is not read without credentials"),
         );
     }
-    Ok(())
+    check_way(key, name, origin)
 }
 
 #[cfg(test)]
@@ -135,9 +161,34 @@ mod tests {
             ("arn:aws:s3:::bucket", "is not the ARN of an access point"),
             ("arn:aws:s3:us-east-1:1:accesspoint/a/object/k", "is not the ARN"),
         ] {
-            let problem = check_arn("buckets.a.bucket", arn).unwrap_err().to_string();
+            let origin = OriginConfig::default();
+            let problem = check_arn("buckets.a.bucket", arn, &origin).unwrap_err().to_string();
             assert!(problem.contains(reason), "{arn}: {problem}");
         }
-        check_arn("buckets.a.bucket", "arn:aws:s3:us-east-1:111122223333:accesspoint/a").unwrap();
+    }
+
+    #[test]
+    fn a_bucket_with_an_endpoint_of_its_own_is_refused_where_the_origins_way_would_be_left() {
+        let arn = "arn:aws:s3:us-east-1:111122223333:accesspoint/a";
+        let (key, express) = ("buckets.a.bucket", "fast--use1-az4--x-s3");
+        for (endpoint, reason) in [
+            ("https://s3.us-east-1.amazonaws.com", ""),
+            ("https://s3-fips.dualstack.us-east-1.amazonaws.com", ""),
+            ("https://s3-accelerate.amazonaws.com", "no Transfer Acceleration"),
+            ("https://bucket.vpce-1.s3.us-east-1.vpce.amazonaws.com", "`addressing: bucket`"),
+        ] {
+            let origin = OriginConfig { endpoint: endpoint.to_owned(), ..OriginConfig::default() };
+            for checked in [
+                check_arn(key, arn, &origin),
+                check_directory_bucket(key, express, (&origin, false)),
+            ] {
+                let problem = checked.map_or_else(|error| error.to_string(), |()| String::new());
+                let is_told = problem.contains(reason) && problem.is_empty() == reason.is_empty();
+                assert!(is_told, "{endpoint}: {problem}");
+            }
+        }
+        // Another provider's endpoint has no variants.
+        let endpoint = "https://s3.vpce.example.com".to_owned();
+        check_arn(key, arn, &OriginConfig { endpoint, ..OriginConfig::default() }).unwrap();
     }
 }

@@ -126,19 +126,19 @@ fn check_bucket(config: &Config, pattern: &str, bucket: &BucketConfig) -> Result
     {
         return wrong(key(".origin"), format_args!("`{name}` is not in `origins`"));
     }
+    let origin = bucket.origin.as_ref().and_then(|name| config.origins.get(name));
+    let origin = origin.unwrap_or(&config.origin);
     let real = bucket.bucket.as_deref().unwrap_or(pattern);
     if DirectoryBucket::is_one(real) {
         let key = key(if bucket.bucket.is_some() { ".bucket" } else { "" });
         if is_glob {
             return wrong(key, "directory buckets have an endpoint each: name them one by one");
         }
-        let origin = bucket.origin.as_ref().and_then(|name| config.origins.get(name));
-        let origin = origin.unwrap_or(&config.origin);
         let credentials = bucket.credentials.as_ref().unwrap_or(&origin.credentials);
         check_directory_bucket(&key, real, (origin, credentials.anonymous))?;
     }
     if real.starts_with("arn:") && !is_glob {
-        check_arn(&key(".bucket"), real)?;
+        check_arn(&key(".bucket"), real, origin)?;
     }
     let named = bucket.bucket.as_deref().filter(|real| is_glob || !real.starts_with("arn:"));
     match named.map(|real| (real, BucketName::new(real))) {
