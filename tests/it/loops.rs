@@ -6,7 +6,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::support::{Client, FakeS3, Object, TestProxy, setup, within};
+use crate::support::{Client, FakeS3, Object, Process, Scratch, TestProxy, setup, within};
 
 /// A relay to a server that is started later.
 struct Relay {
@@ -64,6 +64,25 @@ async fn hotset_as_its_own_origin_answers_508() {
     let proxy = before(&s3, &relay.endpoint).await;
     relay.to.send_replace(Some(proxy.addr));
     assert_loop_is_found(&proxy.client()).await;
+}
+
+#[tokio::test]
+async fn a_loop_is_an_error_in_the_log_that_names_the_key_and_is_not_repeated_each_time() {
+    let (scratch, relay) = (Scratch::new(), Relay::start().await);
+    let text = format!(
+        "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
+         origin: {{ endpoint: '{}' }}\n",
+        relay.endpoint
+    );
+    let mut process = Process::serve(&scratch.file("hotset.yaml", &text)).await;
+    relay.to.send_replace(process.addr);
+    for _ in 0..5 {
+        assert_eq!(process.client().get("/data/k").send().await.status, 508);
+    }
+    let line = process.logged("came back to this hotset").await;
+    assert!(line.contains("ERROR") && line.contains("origin.endpoint leads here"), "{line}");
+    let output = process.output();
+    assert_eq!(output.matches("came back to this hotset").count(), 1, "{output}");
 }
 
 #[tokio::test]

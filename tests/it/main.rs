@@ -59,6 +59,8 @@ mod disk;
 mod disk_accidents;
 /// The page on the disk format, and segments that a server wrote.
 mod disk_format;
+/// The origin's name, at a name server of the test's own.
+mod dns;
 /// The pages of the documentation: links, commands, configurations, the table of contents.
 mod documentation;
 /// Graceful shutdown.
@@ -124,6 +126,8 @@ mod operator_log;
 mod origin_health;
 /// Origins and their credentials that change while it serves.
 mod origin_reload;
+/// An origin behind TLS.
+mod origin_tls;
 /// Several origins, and buckets by other names.
 mod origins;
 /// Reads of web pages, with CORS headers.

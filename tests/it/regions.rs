@@ -6,8 +6,8 @@ use hotset::config::Config;
 use http::Method;
 
 use crate::support::{
-    Always, Api, Client, FakeS3, Fault, Matcher, Object, Scratch, Seen, Signed, Tells, TestProxy,
-    our_signature_for, setup,
+    Always, Api, Client, FakeS3, Fault, Gate, Matcher, Object, Scratch, Seen, Signed, Tells,
+    TestProxy, Times, our_signature_for, setup, within,
 };
 
 const REGION: &str = "eu-west-1";
@@ -235,4 +235,51 @@ async fn a_refusal_of_a_head_for_another_reason_asks_for_the_region_once() {
     }
     let asked = s3.count(|seen| seen.key.is_empty());
     assert_eq!(asked, 1, "{}", s3.describe());
+}
+
+fn head_bucket(bucket: &str) -> Matcher {
+    Matcher::any().method(Method::HEAD).bucket(bucket).key("")
+}
+
+#[tokio::test]
+async fn a_bucket_whose_region_is_not_told_holds_up_no_other_bucket() {
+    let (s3, proxy) = start(Tells::MalformedUnnamed).await;
+    s3.put("other", "k", Object::bytes("other"));
+    s3.place("other", REGION, Tells::MalformedUnnamed);
+    let gate = Gate::new();
+    s3.fault(head_bucket("data"), Always, Fault::HoldHeader(gate.clone()));
+    let held = tokio::spawn(proxy.client().get("/data/k").send());
+    gate.wait_reached().await;
+    let other = within("the other bucket's object", proxy.client().get("/other/k").send()).await;
+    assert_eq!(other.text(), "other");
+    gate.open();
+    assert_eq!(held.await.unwrap().text(), "content");
+}
+
+#[tokio::test]
+async fn a_region_that_is_not_told_fails_those_who_wait_and_the_next_request_asks_again() {
+    const READERS: usize = 20;
+    let (s3, proxy) = start(Tells::MalformedUnnamed).await;
+    let gate = Gate::new();
+    let fault = Fault::All(vec![Fault::Status(503, "SlowDown"), Fault::HoldHeader(gate.clone())]);
+    s3.fault(head_bucket("data"), Times(1), fault);
+    let key = |n| format!("reader-{n}");
+    (0..READERS).for_each(|n| s3.put("data", &key(n), Object::bytes("content")));
+    let read = |n| tokio::spawn(proxy.client().get(&format!("/data/{}", key(n))).send());
+    let readers: Vec<_> = (0..READERS).map(read).collect();
+    gate.wait_reached().await;
+    let is_refused = |seen: &&Seen| seen.method == Method::GET && seen.done;
+    s3.wait_for(|seen| seen.iter().filter(is_refused).count() == READERS).await;
+    // What has arrived is handled before the answer to a later request.
+    for target in ["/home/k", "/home/k?tagging", "/home/k?acl"] {
+        assert_eq!(proxy.client().get(target).send().await.status, 200);
+    }
+    gate.open();
+    for reader in readers {
+        assert_eq!(reader.await.unwrap().status, 503, "{}", s3.describe());
+    }
+    let asks = || s3.count(|seen| seen.method == Method::HEAD && seen.target == "/data");
+    assert_eq!(asks(), 1, "{}", s3.describe());
+    assert_eq!(read(0).await.unwrap().text(), "content");
+    assert_eq!(asks(), 2, "{}", s3.describe());
 }

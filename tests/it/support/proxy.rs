@@ -86,8 +86,12 @@ impl TestProxy {
 
     /// Returns the value of a metric's series, as `/metrics` prints it; 0 when it is absent.
     pub async fn metric(&self, series: &str) -> f64 {
-        let page = Client::new(self.admin).get("/metrics").send().await.text();
-        super::sum_of_series(&page, series)
+        super::sum_of_series(&self.admin_text("/metrics").await, series)
+    }
+
+    /// Returns what a page of the admin port says.
+    pub async fn admin_text(&self, path: &str) -> String {
+        Client::new(self.admin).get(path).send().await.text()
     }
 }
 

@@ -310,7 +310,10 @@ impl FakeS3 {
 
 fn listen(addr: SocketAddr) -> TcpListener {
     let open = || {
-        let socket = TcpSocket::new_v4()?;
+        let socket = match addr {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
         socket.set_reuseaddr(true)?;
         // Accepted sockets inherit it.
         socket.set_send_buffer_size(SEND_BUFFER)?;
