@@ -1,8 +1,11 @@
 //! Connections to the origin are reused, by the cache's fetches and by passed-through requests.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use crate::support::{Client, FakeS3, Fault, Matcher, Object, Process, Scratch, TestProxy, Times};
+use crate::support::{
+    Client, FakeS3, Fault, Gate, Matcher, Object, Process, Scratch, TestProxy, Times,
+};
 
 const REQUESTS: usize = 200;
 
@@ -119,4 +122,39 @@ async fn a_connection_is_kept_after_answers_of_which_little_is_not_wanted() {
         assert_eq!(wrong.status, 412);
     }
     assert_eq!(connections(&s3), 1);
+}
+
+async fn advance(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn connections_are_kept_for_less_after_one_that_died_of_being_idle_and_not_after_a_slow_answer()
+ {
+    for (fault, target, is_dead) in [
+        (Fault::CloseBeforeAnswer, "/data/second", true),
+        (Fault::CloseBeforeAnswer, "/data/second?tagging", true),
+        (Fault::HoldHeader(Gate::new()), "/data/second", false),
+    ] {
+        let s3 = FakeS3::start().await;
+        let proxy = TestProxy::start_with(&s3, |config| {
+            config.origin.first_byte_timeout = "200ms".parse().unwrap();
+        })
+        .await;
+        let read = async |target: &str| proxy.client().get(target).send().await.status;
+        for key in ["first", "second", "third"] {
+            s3.put("data", key, Object::random(5000, 1));
+        }
+        assert_eq!(read("/data/first").await, 200);
+        advance(10).await;
+        s3.fault(Matcher::get("second"), Times(1), fault);
+        assert_eq!(read(target).await, 200, "{target}");
+        advance(9).await;
+        assert_eq!(read("/data/third").await, 200);
+        let used: Vec<u64> = s3.requests().iter().map(|seen| seen.connection).collect();
+        assert!(used.len() == 4 && used[0] == used[1] && used[1] != used[2], "{used:?}");
+        assert_eq!(used[2] != used[3], is_dead, "{target}: {used:?}");
+    }
 }
