@@ -68,26 +68,31 @@ async fn each_kind_of_endpoint_gets_the_host_path_and_signature_that_it_document
 
 #[tokio::test]
 async fn a_bucket_may_be_an_access_point_by_its_arn() {
-    let s3 = FakeS3::start().await;
-    // The fake origin takes the first segment for the bucket.
-    s3.put("a", "k", Object::bytes("content"));
-    let proxy = TestProxy::start_with(&s3, |config| {
-        config.origin.endpoint = format!("http://s3.us-east-1.amazonaws.com:{}", s3.addr().port());
-        config.origin.addresses = vec![s3.addr().ip()];
-        let arn = "arn:aws:s3:eu-west-1:111122223333:accesspoint/reports";
-        let bucket = BucketConfig { bucket: Some(arn.to_owned()), ..BucketConfig::default() };
-        config.buckets.insert("reports".to_owned(), bucket);
-    })
-    .await;
-    let client = proxy.client();
-    assert_eq!(client.get("/reports/a/k").send().await.text(), "content");
-    assert_eq!(client.put("/reports/a/new").body("x").send().await.status, 200);
-    for seen in s3.requests() {
-        let host = "reports-111122223333.s3-accesspoint.eu-west-1.amazonaws.com";
-        assert_eq!(seen.header("host").split(':').next(), Some(host));
-        assert_eq!(seen.header("authorization"), our_signature_for(&seen, "eu-west-1").0);
+    for (origin, point) in [
+        ("s3.us-east-1", "s3-accesspoint.eu-west-1"),
+        ("s3-fips.dualstack.us-east-1", "s3-accesspoint-fips.dualstack.eu-west-1"),
+    ] {
+        let s3 = FakeS3::start().await;
+        // The fake origin takes the first segment for the bucket.
+        s3.put("a", "k", Object::bytes("content"));
+        let proxy = TestProxy::start_with(&s3, |config| {
+            config.origin.endpoint = format!("http://{origin}.amazonaws.com:{}", s3.addr().port());
+            config.origin.addresses = vec![s3.addr().ip()];
+            let arn = "arn:aws:s3:eu-west-1:111122223333:accesspoint/reports";
+            let bucket = BucketConfig { bucket: Some(arn.to_owned()), ..BucketConfig::default() };
+            config.buckets.insert("reports".to_owned(), bucket);
+        })
+        .await;
+        let client = proxy.client();
+        assert_eq!(client.get("/reports/a/k").send().await.text(), "content");
+        assert_eq!(client.put("/reports/a/new").body("x").send().await.status, 200);
+        let host = format!("reports-111122223333.{point}.amazonaws.com");
+        for seen in s3.requests() {
+            assert_eq!(seen.header("host").split(':').next(), Some(&*host));
+            assert_eq!(seen.header("authorization"), our_signature_for(&seen, "eu-west-1").0);
+        }
+        assert_eq!(s3.object_bytes("a", "new"), "x");
     }
-    assert_eq!(s3.object_bytes("a", "new"), "x");
 }
 
 const DIRECTORY_BUCKET: &str = "fast--use1-az4--x-s3";

@@ -2,13 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use hotset::config::Config;
 use hotset::origin::Addressing;
 use http::Method;
+use tokio::net::TcpListener;
 
 use crate::support::{
-    Authority, FakeS3, Object, Process, Scratch, Tells, TestProxy, TlsFront, hotset,
+    Always, Authority, FakeS3, Fault, Matcher, Object, Process, Scratch, Tells, TestProxy,
+    TlsFront, hotset, within,
 };
 
 const NAME: &str = "s3.test";
@@ -135,4 +140,64 @@ async fn an_origin_is_reached_by_its_ipv6_address() {
         assert_eq!(proxy.client().get("/data?list-type=2").send().await.status, 200, "{endpoint}");
     }
     assert!(!front.handshakes().is_empty());
+}
+
+async fn advance(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn an_address_that_is_set_aside_is_used_again_once_a_probe_has_completed_a_handshake() {
+    let (s3, scratch, authority) = (FakeS3::start().await, Scratch::new(), Authority::new("a"));
+    let pair = authority.sign(&[NAME]);
+    let front = TlsFront::start(&s3, &pair, &[HERE]).await;
+    let second = IpAddr::from([127, 0, 0, 2]);
+    let listener = TcpListener::bind((second, front.port())).await.unwrap();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&taken);
+    let without_tls = tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let ca_file = scratch.file("ca.pem", &authority.pem());
+    let proxy = TestProxy::start_with(&s3, |config| {
+        behind_tls(config, (NAME, &front), &ca_file);
+        config.origin.addresses = vec![HERE, second];
+    })
+    .await;
+    s3.fault(Matcher::any(), Always, Fault::CloseAfterAnswer);
+    s3.put("data", "k", Object::bytes("content"));
+    let read = async || {
+        let target = "/data?list-type=2&prefix=k";
+        assert_eq!(proxy.client().get(target).send().await.status, 200);
+    };
+    for _ in 0..10 {
+        read().await;
+    }
+    assert_eq!(taken.load(Ordering::Relaxed), 3, "failures until it is set aside");
+    advance(6).await;
+    within("a probe", async {
+        while taken.load(Ordering::Relaxed) < 4 {
+            read().await;
+        }
+    })
+    .await;
+    for _ in 0..10 {
+        read().await;
+    }
+    assert_eq!(taken.load(Ordering::Relaxed), 4, "a connection alone is not enough");
+    without_tls.abort();
+    let _ = without_tls.await;
+    let front = TlsFront::start_at(&s3, &pair, &[second], front.port()).await;
+    advance(11).await;
+    within("the address to be used", async {
+        // The first one is the probe.
+        while front.handshakes().len() < 3 {
+            read().await;
+        }
+    })
+    .await;
 }

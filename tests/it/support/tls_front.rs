@@ -44,6 +44,19 @@ impl TlsFront {
     /// # Panics
     /// When the port is not free at one of them.
     pub async fn start(s3: &FakeS3, pair: &Pair, addresses: &[IpAddr]) -> TlsFront {
+        TlsFront::start_at(s3, pair, addresses, 0).await
+    }
+
+    /// As [`TlsFront::start`], on a port that the caller chooses.
+    ///
+    /// # Panics
+    /// As [`TlsFront::start`].
+    pub async fn start_at(
+        s3: &FakeS3,
+        pair: &Pair,
+        addresses: &[IpAddr],
+        mut port: u16,
+    ) -> TlsFront {
         let cert = CertificateDer::from_pem_slice(pair.cert.as_bytes()).expect("PEM");
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("PEM");
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -53,7 +66,7 @@ impl TlsFront {
             .with_single_cert(vec![cert], key)
             .expect("a pair");
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let (mut port, mut tasks) = (0, Vec::new());
+        let mut tasks = Vec::new();
         let handshakes = Arc::new(Mutex::new(Vec::new()));
         for address in addresses {
             let listener = TcpListener::bind((*address, port)).await.expect("a free port");
