@@ -193,7 +193,6 @@ fn saved(samples: &Samples<'_>, reads: &ByLabel, bytes: &ByLabel) -> Saved {
 
 fn origin(samples: &Samples<'_>, parts: &Parts) -> Origin {
     const NAME: &str = "hotset_origin_requests_total";
-    let expiry = samples.find("hotset_credentials_expiry_timestamp_seconds");
     Origin {
         health: (parts.origin)(),
         requests: samples.total(NAME),
@@ -203,8 +202,14 @@ fn origin(samples: &Samples<'_>, parts: &Parts) -> Origin {
         retries: samples.total("hotset_origin_retries_total"),
         received_bytes: samples.total("hotset_origin_received_bytes_total"),
         first_byte: samples.histogram("hotset_origin_first_byte_seconds"),
-        credentials_expire: expiry.filter(|at| *at > 0.0),
+        credentials_expire: earliest_expiry(samples),
     }
+}
+
+/// Returns the time at which the first of all origins' credentials expires; `None`: none do.
+fn earliest_expiry(samples: &Samples<'_>) -> Option<f64> {
+    let all = samples.of("hotset_credentials_expiry_timestamp_seconds");
+    all.map(|sample| sample.value).filter(|at| *at > 0.0).reduce(f64::min)
 }
 
 fn events(samples: &Samples<'_>, parts: &Parts) -> Events {
@@ -251,5 +256,20 @@ fn disk(samples: &Samples<'_>, parts: &Parts) -> Disk {
         failures: samples.by("hotset_disk_failures_total", "reason"),
         skips: samples.by("hotset_disk_skips_total", "reason"),
         segments_reclaimed: samples.total("hotset_disk_segments_reclaimed_total"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_expiry_of_all_origins_is_shown() {
+        const NAME: &str = "hotset_credentials_expiry_timestamp_seconds";
+        let text = format!(
+            "{NAME} 0\n{NAME}{{origin=\"a\"}} 1800000300\n{NAME}{{origin=\"b\"}} 1800000200\n"
+        );
+        assert_eq!(earliest_expiry(&Samples::parse(&text)), Some(1_800_000_200.0));
+        assert_eq!(earliest_expiry(&Samples::parse(&format!("{NAME} 0\n"))), None);
     }
 }
