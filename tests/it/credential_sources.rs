@@ -335,3 +335,31 @@ async fn an_origin_that_a_reload_replaced_shows_no_expiry_any_more() {
     process.logged("credentials for the origin renewed from a container's agent").await;
     assert!(process.metric(expiry).await < 1.0);
 }
+
+// `run` blocks its thread while the agent answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_asks_the_instance_metadata_service_where_nothing_is_set_up() {
+    let (s3, home) = (origin().await, Scratch::new());
+    let agent = FakeAgent::start("AKNODE", HOUR).await;
+    // A region or an endpoint is no source.
+    in_aws(&home, "config", &format!("[default]\nec2_metadata_service_endpoint = {}\n", agent.url));
+    let check = || {
+        let mut check = command("check", &s3, &home, "");
+        check.env("AWS_EC2_METADATA_DISABLED", "false").env("HOME", home.path(""));
+        let (code, _, stderr) = run(check);
+        assert_eq!(code, 0, "{stderr}");
+        stderr
+    };
+    let said = check();
+    let named = "credentials for the origin: the instance metadata service (IMDSv2), valid until ";
+    assert!(said.contains(named), "{said}");
+    for is_silent in [false, true] {
+        match is_silent {
+            false => agent.fail(404),
+            true => agent.hang(),
+        }
+        let said = check();
+        let none = "warning: credentials for the origin: none are set up";
+        assert!(said.contains(none) && said.contains("would not be signed"), "{said}");
+    }
+}

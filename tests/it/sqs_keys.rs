@@ -75,3 +75,15 @@ async fn a_queue_of_a_named_origin_is_asked_with_that_origins_keys() {
     queue.until_signed_by("AKARCHIVE").await;
     assert!(!queue.signers().contains(&"AKAGENT".to_owned()));
 }
+
+#[tokio::test]
+async fn a_queue_of_an_anonymous_origin_is_asked_with_what_the_chain_finds() {
+    let (s3, queue, scratch) = (origin().await, FakeSqs::start().await, Scratch::new());
+    let agent = FakeAgent::start("AKAGENT", HOUR).await;
+    let more = format!("  credentials: {{ anonymous: true }}\n{}", events(&queue, ""));
+    let _process = Process::spawn(with_agent(command("serve", &s3, &scratch, &more), &agent)).await;
+    queue.until_signed_by("AKAGENT").await;
+    let requests = queue.signers().len();
+    queue.until_requests(requests + 3).await;
+    assert_eq!(agent.asked().len(), 1, "what was found is kept");
+}

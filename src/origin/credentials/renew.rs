@@ -61,6 +61,9 @@ pub(in crate::origin) enum Provider {
     Chain(Source),
     /// Sessions of a directory bucket.
     Sessions(Box<Sessions>),
+    /// Never answers, and counts how often it is asked.
+    #[cfg(test)]
+    Silent(Arc<std::sync::atomic::AtomicUsize>),
 }
 
 /// Failure of a lookup.
@@ -84,6 +87,12 @@ impl Provider {
             Self::Sessions(sessions) => {
                 sessions.load().await.map_err(|why| failed(why, Duration::ZERO))
             }
+            #[cfg(test)]
+            Self::Silent(asked) => {
+                asked.fetch_add(1, Ordering::Relaxed);
+                sleep(super::LIMIT).await;
+                Err(failed("no answer".to_owned(), LONG))
+            }
         }
     }
 
@@ -91,6 +100,8 @@ impl Provider {
         match self {
             Self::Chain(source) => source.files(),
             Self::Sessions(_) => Vec::new(),
+            #[cfg(test)]
+            Self::Silent(_) => Vec::new(),
         }
     }
 }
@@ -197,17 +208,16 @@ impl Renewal {
         *self.expiry.lock() = expires.map(Expiry::new);
         let were_there = self.first.get().is_some();
         let replaced = self.domains.replace_own(found.credentials);
-        match self.source {
+        if matches!(self.source, Provider::Sessions(_)) {
             // Every few minutes.
-            Provider::Sessions(_) => log::debug!("origin: new keys from {text}"),
-            Provider::Chain(_) => {
-                self.show_expiry(expires);
-                let origin = self.origin();
-                match were_there {
-                    true if replaced => log::info!("credentials for {origin} renewed from {text}"),
-                    true => {}
-                    false => log::info!("credentials for {origin} from {text}"),
-                }
+            log::debug!("origin: new keys from {text}");
+        } else {
+            self.show_expiry(expires);
+            let origin = self.origin();
+            match were_there {
+                true if replaced => log::info!("credentials for {origin} renewed from {text}"),
+                true => {}
+                false => log::info!("credentials for {origin} from {text}"),
             }
         }
         let _ = self.first.set(text);
@@ -307,4 +317,23 @@ async fn states(files: &[PathBuf]) -> Vec<FileState> {
     let state = |file: Metadata| (file.ino(), file.len(), file.mtime(), file.mtime_nsec());
     let all = move || files.iter().map(|file| std::fs::metadata(file).ok().map(state)).collect();
     tokio::task::spawn_blocking(all).await.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::origin::OriginConfig;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_hangs_is_asked_ever_more_rarely() {
+        let asked = Arc::<AtomicUsize>::default();
+        let domains = Arc::new(Domains::new(&OriginConfig::default(), None));
+        let renewal = Arc::new(Renewal::new(Provider::Silent(asked.clone()), None, domains));
+        renewal.start();
+        sleep(Duration::from_hours(1)).await;
+        let in_an_hour = asked.load(Ordering::Relaxed);
+        assert!((10..=30).contains(&in_an_hour), "{in_an_hour}, each of which may leave a process");
+    }
 }

@@ -102,6 +102,16 @@ impl FakeSqs {
         lock(&self.requests).expired = Some(access_key.to_owned());
     }
 
+    /// Waits until it has received so many requests.
+    pub async fn until_requests(&self, count: usize) {
+        within(&format!("{count} requests"), async {
+            while self.signers().len() < count {
+                self.changed.notified().await;
+            }
+        })
+        .await;
+    }
+
     /// Waits until a request is signed with this access key.
     pub async fn until_signed_by(&self, access_key: &str) {
         within(&format!("a request signed by {access_key}"), async {
