@@ -6,7 +6,7 @@
 # make generate                               what is made of the code: schema, reference pages, the chart's files
 # make book                                   docs/ as a book of HTML, in target/book/html
 # make fuzz [FUZZ=any_event] [SECONDS=60]      fuzz targets, each for so long
-# make test-aws BUCKET=.. [HOTSET=..] [REPORT=..]   what only S3 itself can confirm, in your account; read-only but for one prefix
+# make test-aws BUCKET=.. [ENDPOINTS='KIND=..'] [REPORT=..]   what only S3 itself can confirm, in your account; writes below one prefix
 # make test | make bench | make lint | make soak | make deb
 # cargo bench --bench hit_ratio               hit ratios on recorded traces; make bench runs the load scenarios
 # cargo bench --bench verify                  what verifying a signature costs
@@ -108,14 +108,15 @@ test:
 	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/host
 	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/image
 
-# Asks S3 itself, with the keys that boto3 finds, and hotset in front of it. Writes below one prefix and removes that again.
+# Asks S3 itself, with the keys that boto3 finds, and hotset in front of it. Writes below one prefix and removes that again. HOTSET
+# is another binary, ENDPOINTS what docs/endpoints.md says.
 test-aws:
 	.ci/setup build
 	.ci/setup aws
 	$(if $(HOTSET),,$(CARGO) build --locked)
 	BUCKET='$(or $(BUCKET),$(error name a bucket: make test-aws BUCKET=..))' ENDPOINT='$(ENDPOINT)' REGION='$(REGION)' \
 	  REPORT='$(abspath $(or $(REPORT),$(TARGET)/aws-report.json))' HOTSET='$(or $(HOTSET),$(TARGET)/debug/hotset)' \
-	  target/venv/bin/python -m pytest tests/aws
+	  target/venv/bin/python -m pytest tests/aws $(foreach kind,$(ENDPOINTS),--endpoint '$(kind)')
 
 # Mixed load in a memory limit for ten minutes, an hour of rolling updates under load, where `make test` has one, and
 # 100,000 writes and reads through routers while replicas die.

@@ -1,29 +1,73 @@
-"""The bucket, its objects, and the report.
+"""The bucket, its objects, hotset in front of it, and the report.
 
-Read-only but for one prefix, which is removed at the end. Variables: `BUCKET`; `ENDPOINT` for another server than AWS, whose
-differences from S3 are reported and no failures; `REGION`; `HOTSET`, the binary; `REPORT`, the file.
+Read-only but for one prefix, which is removed at the end, on failure and on Ctrl-C, too. Variables: `BUCKET`; `ENDPOINT` for
+another server than AWS, whose differences from S3 are reported and no failures; `REGION`; `HOTSET`, the binary; `REPORT`,
+the file. `--endpoint KIND=..` for kinds of endpoints that not every bucket has: see test_endpoints.py.
 """
 
-import json
 import os
-import platform
-import time
+import signal
+import urllib.parse
 import uuid
 from pathlib import Path
 
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
+from objects import write_objects
 from place import ROOT, Hotset, Place, program
+from report import Report
+from written import Written
 
 BUCKET = os.environ.get("BUCKET", "")
 ENDPOINT = os.environ.get("ENDPOINT", "")
+IS_AWS = not ENDPOINT or (urllib.parse.urlsplit(ENDPOINT).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
 REPORT = Path(os.environ.get("REPORT") or ROOT / "target/aws-report.json")
 PREFIX = f"hotset-test-{uuid.uuid4().hex[:12]}/"
-ROWS: list[dict] = []
+LAST = "test_nothing_is_left"
 
 if not BUCKET:
     pytest.exit("name a bucket: make test-aws BUCKET=..", returncode=2)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--endpoint", action="append", default=[], metavar="KIND=..", help="ask at this kind of endpoint, too")
+
+
+def pytest_configure(config):
+    # As Ctrl-C, so that what was written is removed.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    config.report = Report(IS_AWS)
+
+
+def pytest_report_header():
+    return f"writes below {PREFIX} of the bucket alone"
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.name == LAST)
+
+
+def pytest_sessionfinish(session):
+    if session.config.report.rows:
+        session.config.report.write(REPORT)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.report.summary(REPORT) if config.report.rows else []:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def report(pytestconfig, session) -> Report:
+    report, keys = pytestconfig.report, session.get_credentials().get_frozen_credentials()
+    report.hide("BUCKET", BUCKET)
+    report.hide("PREFIX", PREFIX.strip("/"))
+    report.hide("KEY", *keys)
+    report.hide("ENDPOINT", ENDPOINT, *(given.partition("=")[2] for given in pytestconfig.getoption("endpoint")))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -34,18 +78,27 @@ def session() -> boto3.Session:
     return found
 
 
-def client_of(session: boto3.Session, region: str):
-    config = Config(retries={"mode": "standard"}, s3={"addressing_style": "path"})
-    return session.client("s3", endpoint_url=ENDPOINT or None, region_name=region, config=config)
+def client_of(session: boto3.Session, region: str, endpoint: str | None = ENDPOINT, style: str = "path", **s3):
+    # Objects have the checksums that they are given, and no others.
+    checksums = {f"{way}_checksum_{what}": "when_required" for way, what in CALCULATED}
+    s3 = {"addressing_style": style, "us_east_1_regional_endpoint": "regional"} | s3
+    config = Config(retries={"mode": "standard"}, s3=s3, **checksums)
+    return session.client("s3", endpoint_url=endpoint or None, region_name=region, config=config)
+
+
+CALCULATED = (("request", "calculation"), ("response", "validation"))
 
 
 @pytest.fixture(scope="session")
 def region(session) -> str:
     if named := os.environ.get("REGION"):
         return named
-    if ENDPOINT:
+    if not IS_AWS:
         return "us-east-1"
-    answer = client_of(session, "us-east-1").head_bucket(Bucket=BUCKET)
+    try:
+        answer = client_of(session, "us-east-1").head_bucket(Bucket=BUCKET)
+    except ClientError as error:
+        answer = error.response
     return answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", "us-east-1")
 
 
@@ -55,15 +108,43 @@ def s3(session, region):
 
 
 @pytest.fixture(scope="session")
-def direct(session, region) -> Place:
-    return Place(ENDPOINT or f"https://s3.{region}.amazonaws.com", region, session)
+def direct(s3, region, session) -> Place:
+    return Place(s3.meta.endpoint_url, region, session)
 
 
 @pytest.fixture(scope="session")
-def hotset(direct, region, tmp_path_factory):
-    running = Hotset(program(), tmp_path_factory.mktemp("hotset"), direct.endpoint, region)
-    yield running
-    running.stop()
+def written(s3) -> Written:
+    """Removes at the end what is below the prefix, whatever has happened."""
+    written = Written(s3, BUCKET, PREFIX)
+    try:
+        # Nothing is written where it could not be seen that something is left.
+        assert not written.left()
+    except ClientError as error:
+        pytest.exit(f"nothing was written: {error}; the permissions are in docs/endpoints.md", returncode=2)
+    yield written
+    left = written.remove()
+    assert not left, f"left in the bucket: {left}"
+
+
+@pytest.fixture(scope="session")
+def start_hotset(written, direct, region, tmp_path_factory):
+    """Starts a hotset, by default at the bucket's endpoint. All end before what was written is removed."""
+    running = []
+
+    def start(endpoint: str = direct.endpoint, region: str = region, **settings) -> Hotset:
+        running.append(Hotset(program(), tmp_path_factory.mktemp("hotset"), endpoint, region, **settings))
+        return running[-1]
+
+    yield start
+    for hotset in running:
+        hotset.stop()
+
+
+@pytest.fixture(scope="session")
+def hotset(start_hotset, report) -> Hotset:
+    started = start_hotset()
+    report.hotset = started.run("--version").stdout.strip()
+    return started
 
 
 @pytest.fixture(scope="session")
@@ -72,70 +153,12 @@ def through(hotset, region, session) -> Place:
 
 
 @pytest.fixture(scope="session")
-def objects(s3):
-    """Below the prefix: `small` of 5,000 bytes, `empty`, `large` of a million, and `parts` of 5 MiB, 5 MiB and 1 MiB."""
-    try:
-        body = bytes(n * 7 % 251 for n in range(1_000_000))
-        for name, content in [("small", body[:5000]), ("empty", b""), ("large", body)]:
-            s3.put_object(Bucket=BUCKET, Key=PREFIX + name, Body=content)
-        upload = s3.create_multipart_upload(Bucket=BUCKET, Key=PREFIX + "parts", ChecksumAlgorithm="CRC32")
-        place = {"Bucket": BUCKET, "Key": PREFIX + "parts", "UploadId": upload["UploadId"]}
-        sent = []
-        for number, length in enumerate([5 << 20, 5 << 20, 1 << 20], 1):
-            content = bytes([number]) * length
-            part = s3.upload_part(**place, PartNumber=number, Body=content, ChecksumAlgorithm="CRC32")
-            kept = {name: part[name] for name in ("ETag", "ChecksumCRC32") if name in part}
-            sent.append({"PartNumber": number, **kept})
-        s3.complete_multipart_upload(**place, MultipartUpload={"Parts": sent})
-        yield PREFIX
-    finally:
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=PREFIX):
-            for found in page.get("Contents", []):
-                s3.delete_object(Bucket=BUCKET, Key=found["Key"])
+def objects(s3, written) -> str:
+    """The prefix, below which there is what objects.py writes."""
+    write_objects(s3, BUCKET, PREFIX)
+    return PREFIX
 
 
-def censored(value):
-    """Without the names of the bucket and of the prefix."""
-    if isinstance(value, dict):
-        return {key: censored(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [censored(inner) for inner in value]
-    return value.replace(BUCKET, "BUCKET").replace(PREFIX, "PREFIX/") if isinstance(value, str) else value
-
-
-@pytest.fixture
-def report(request):
-    """Adds a row: what is claimed of S3, what it and hotset answered, and who differs."""
-
-    def add(claim: str, expected: dict, s3: dict, through_hotset: dict, differs: list[str]) -> None:
-        row = {"claim": claim, "expected": expected, "s3": s3, "hotset": through_hotset, "differs": differs}
-        ROWS.append(censored(row))
-        strict = [who for who in differs if who == "hotset" or not ENDPOINT]
-        assert not strict, json.dumps(ROWS[-1], indent=1)
-
-    return add
-
-
-def pytest_sessionfinish(session):
-    if not ROWS:
-        return
-    differs = {who: sum(who in row["differs"] for row in ROWS) for who in ("s3", "hotset")}
-    written = {
-        "server": "other" if ENDPOINT else "aws",
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "python": platform.python_version(),
-        "boto3": boto3.__version__,
-        "claims": len(ROWS),
-        "differs": differs,
-        "rows": ROWS,
-    }
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
-    REPORT.write_text(json.dumps(written, indent=1) + "\n")
-
-
-def pytest_terminal_summary(terminalreporter):
-    if ROWS:
-        different = [row for row in ROWS if row["differs"]]
-        for row in different:
-            terminalreporter.write_line(f"{' and '.join(row['differs'])} differs: {row['claim']}")
-        terminalreporter.write_line(f"{len(ROWS)} claims, {len(different)} with a difference: {REPORT}")
+@pytest.fixture(scope="session")
+def is_versioned(s3, objects) -> bool:
+    return s3.head_object(Bucket=BUCKET, Key=objects + "small").get("VersionId", "null") != "null"

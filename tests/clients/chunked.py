@@ -28,9 +28,9 @@ TRAILER = "x-amz-checksum-crc32"
 class Signer(S3SigV4Auth):
     """botocore's, with the payload's hash given; then it signs the chunks in their turn."""
 
-    def __init__(self, to: Endpoint, payload: str):
-        super().__init__(Credentials(to.access, to.secret), "s3", REGION)
-        self.payload_hash, self.secret = payload, to.secret
+    def __init__(self, keys: Credentials, region: str, payload: str):
+        super().__init__(keys, "s3", region)
+        self.payload_hash, self.secret = payload, keys.secret_key
 
     def payload(self, request) -> str:
         return self.payload_hash
@@ -39,7 +39,7 @@ class Signer(S3SigV4Auth):
         self.add_auth(request)
         self.date = request.headers["X-Amz-Date"]
         self.last = request.headers["Authorization"].rsplit("Signature=", 1)[1]
-        self.scope = f"{self.date[:8]}/{REGION}/s3/aws4_request"
+        self.scope = f"{self.date[:8]}/{self._region_name}/s3/aws4_request"
         self.key = f"AWS4{self.secret}".encode()
         for part in self.scope.split("/"):
             self.key = hmac.digest(self.key, part.encode(), "sha256")
@@ -75,7 +75,9 @@ def crc32(body: bytes) -> str:
     return base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
 
 
-def put(to: Endpoint, bucket: str, key: str, body: bytes, payload: str) -> Answer:
+def put(
+    to: Endpoint, bucket: str, key: str, body: bytes, payload: str, region: str = REGION, token: str | None = None
+) -> Answer:
     path = f"/{bucket}/{quote(key)}"
     request = AWSRequest("PUT", to.endpoint + path)
     request.headers["Content-Encoding"] = "aws-chunked"
@@ -83,10 +85,12 @@ def put(to: Endpoint, bucket: str, key: str, body: bytes, payload: str) -> Answe
     request.headers["X-Amz-Content-SHA256"] = payload
     if payload != SIGNED:
         request.headers["X-Amz-Trailer"] = TRAILER
-    signer = Signer(to, payload)
+    signer = Signer(Credentials(to.access, to.secret, token), region, payload)
     signer.begin(request)
     sent = framed(body, payload, signer)
-    connection = http.client.HTTPConnection(urlsplit(to.endpoint).netloc, timeout=30)
+    place = urlsplit(to.endpoint)
+    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+    connection = kind(place.netloc, timeout=30)
     try:
         connection.request("PUT", path, sent, dict(request.headers))
         got = connection.getresponse()
