@@ -35,7 +35,8 @@ READS = {
         "condition.if-match-any",
         "condition.if-none-match-any",
         "condition.unquoted",
-        "condition.list",
+        "condition.if-match-list",
+        "condition.if-none-match-list",
     ),
     "404 and 403 come before all conditions, and 412 before 416.": (
         "condition.404-first",
@@ -52,6 +53,13 @@ READS = {
         "override.signed",
         "override.unsigned",
         "override.unsigned-head",
+    ),
+    "A presigned URL is good for 1 to 604,800 seconds: one of 0, of fewer or of more is refused with 400"
+    " AuthorizationQueryParametersError.": (
+        "presigned.read",
+        "presigned.expires-0",
+        "presigned.expires-negative",
+        "presigned.expires-too-late",
     ),
     "A part is answered 206 with the number of parts, an object without parts is its part 1, and a part number past the end is"
     " answered 416 InvalidPartNumber, which is what the origin's answer is passed on for.": (

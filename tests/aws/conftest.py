@@ -15,6 +15,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from claims import CLAIMS
 from objects import write_objects
 from place import ROOT, Hotset, Place, program
 from report import Report
@@ -40,6 +41,9 @@ def pytest_configure(config):
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     config.report = Report(IS_AWS)
+    for given in config.getoption("endpoint"):
+        if f"endpoint.{given.partition('=')[0]}" not in CLAIMS:
+            pytest.exit(f"--endpoint {given}: no such kind; see tests/aws/test_endpoints.py", returncode=2)
 
 
 def pytest_report_header():
@@ -61,12 +65,18 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 @pytest.fixture(scope="session")
-def report(pytestconfig, session) -> Report:
+def named(pytestconfig) -> dict[str, str]:
+    """Kinds of endpoints, each with what it was given."""
+    return dict(text.partition("=")[::2] for text in pytestconfig.getoption("endpoint"))
+
+
+@pytest.fixture(scope="session")
+def report(pytestconfig, session, named) -> Report:
     report, keys = pytestconfig.report, session.get_credentials().get_frozen_credentials()
     report.hide("BUCKET", BUCKET)
     report.hide("PREFIX", PREFIX.strip("/"))
     report.hide("KEY", *keys)
-    report.hide("ENDPOINT", ENDPOINT, *(given.partition("=")[2] for given in pytestconfig.getoption("endpoint")))
+    report.hide("ENDPOINT", ENDPOINT, *named.values())
     return report
 
 

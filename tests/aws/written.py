@@ -2,12 +2,15 @@
 
 import contextlib
 import signal
+import time
 
 from botocore.exceptions import ClientError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ABSENT = {"NotImplemented", "MethodNotAllowed", "NoSuchKey"}
 """Of a server without versions or uploads."""
+PAUSES = (0, 1, 5)
+"""Seconds before each attempt to remove everything."""
 
 
 @contextlib.contextmanager
@@ -24,8 +27,8 @@ def undisturbed():
 class Written:
     """Objects, versions, delete markers and uploads below the prefix, whoever has brought them there."""
 
-    def __init__(self, s3, bucket: str, prefix: str):
-        self.s3, self.place, self.prefix = s3, {"Bucket": bucket}, prefix
+    def __init__(self, s3, bucket: str, prefix: str, has_versions: bool = True):
+        self.s3, self.place, self.prefix, self.has_versions = s3, {"Bucket": bucket}, prefix, has_versions
 
     def pages(self, operation: str):
         paginator = self.s3.get_paginator(operation)
@@ -41,7 +44,7 @@ class Written:
     def versions(self) -> list[tuple[str, str, str]]:
         """Kind, key and id, of delete markers, too."""
         kinds = ("Versions", "DeleteMarkers")
-        pages = self.pages("list_object_versions")
+        pages = self.pages("list_object_versions") if self.has_versions else []
         return [(kind, found["Key"], found["VersionId"]) for page in pages for kind in kinds for found in page.get(kind, [])]
 
     def uploads(self) -> list[tuple[str, str]]:
@@ -59,7 +62,8 @@ class Written:
     def remove(self) -> list[str]:
         """Removes all of it, and returns what is left. A request that was broken off may end after the first look."""
         with undisturbed():
-            for _ in range(3):
+            for pause in PAUSES:
+                time.sleep(pause)
                 self.remove_once()
                 if not (left := self.left()):
                     break

@@ -1,10 +1,12 @@
 """What the pages call unverified against AWS, and what `make test-aws` asks: neither has anything that the other has not."""
 
 import ast
+import re
 import sys
 
 import pytest
 from conftest import ROOT
+from departures import DEPARTURES
 
 sys.path.append(str(ROOT / "tests/aws"))
 import claims  # noqa: E402
@@ -20,6 +22,12 @@ def test_the_words_of_a_page_are_those_of_the_claims(page):
 
 def test_no_words_are_without_a_claim():
     assert all(ids for said in claims.SAID.values() for ids in said.values())
+
+
+def test_departures_that_are_unverified_name_their_claims():
+    unverified = [departure.s3 for departure in DEPARTURES if "unverified" in departure.s3]
+    named = {said: re.findall(r"[a-z-]+\.[a-z0-9-]+", said.partition("unverified: ")[2]) for said in unverified}
+    assert named and not [said for said, ids in named.items() if not ids or set(ids) - claims.CLAIMS.keys()], named
 
 
 def test_each_claim_is_asked_by_a_test():
