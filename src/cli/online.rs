@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use crate::app;
 use crate::auth::Payload;
 use crate::config::Config;
-use crate::origin::{Origin, OriginConfig, Origins};
+use crate::origin::{Origin, OriginConfig};
 use crate::s3::target::Query;
 use crate::s3::{BucketName, S3Error};
 use crate::tls::connector;
@@ -359,12 +359,12 @@ fn region(
 
 #[cfg(feature = "sqs")]
 async fn check_queues(config: &Config, made: &Made, report: &mut Report) {
-    report.key = "origin".to_owned();
+    "origin".clone_into(&mut report.key);
     for (index, queue) in config.events.sqs.iter().enumerate() {
         let named = queue.origin.as_ref().and_then(|name| made.get(&format!("origins.{name}")));
         let Some(origin) = named.or(made.get("origin")) else { continue };
         let since = Instant::now();
-        let origins = Origins::from(origin.clone());
+        let origins = crate::origin::Origins::from(origin.clone());
         let depth = timeout(STEP, crate::events::queue_depth(queue, &origins)).await;
         let depth = depth.unwrap_or_else(|_| Err("no answer in time".to_owned()));
         let shown = depth.map(|depth| format!("{depth} messages wait"));

@@ -179,12 +179,18 @@ async fn credentials_of_an_agent_that_begins_to_answer_are_used() {
     reads_until_signed_by(&process, &s3, "AKAGENT").await;
 }
 
-/// Writes a token of IAM Identity Center for `https://example.awsapps.com/start` (by its SHA-1) into this home.
+/// Writes tokens of IAM Identity Center for `https://example.awsapps.com/start` and for the session `work` into this home,
+/// named after their SHA-1.
 fn log_in(home: &Scratch) {
     let token = "{\"accessToken\": \"sso-token\", \"expiresAt\": \"2999-01-01T00:00:00Z\"}";
     in_aws(home, "sso/cache/e8be5486177c5b5392bd9aa76563515b29358e6e.json", token);
+    let token = token.replace("sso-token", "session-sso-token");
+    in_aws(home, "sso/cache/e274eeff768c6396088ec6eb091f4bf4d47ab1e0.json", &token);
 }
 
+const SSO_SESSION: &str = "sso_session = work\nsso_account_id = 123456789012\nsso_role_name = reader\n\
+                           [sso-session work]\nsso_region = eu-west-1\n\
+                           sso_start_url = https://example.awsapps.com/start\n";
 const SSO: &str = "sso_start_url = https://example.awsapps.com/start\nsso_region = eu-west-1\n\
                    sso_account_id = 123456789012\nsso_role_name = reader\n";
 
@@ -204,6 +210,7 @@ async fn profiles_of_each_kind_in_the_config_file_alone_sign_and_are_named() {
     );
     for (access_key, place, config) in [
         ("AKAGENT", "IAM Identity Center (SSO)", format!("[default]\n{SSO}")),
+        ("AKAGENT", "IAM Identity Center (SSO)", format!("[default]\n{SSO_SESSION}")),
         ("AKPROCESS", "credential_process", format!("[default]\n{PROCESS}")),
         (
             "AKAGENT",
@@ -232,8 +239,9 @@ async fn profiles_of_each_kind_in_the_config_file_alone_sign_and_are_named() {
         assert!(line.is_some_and(|line| line.contains(place)), "{place}: {stderr}");
     }
     let asked = agent.asked();
-    let federated = asked.iter().find(|asked| asked.path == "/federation/credentials").unwrap();
-    assert_eq!(federated.sso_token, "sso-token");
+    let logins = asked.iter().filter(|asked| asked.path == "/federation/credentials");
+    let logins: Vec<_> = logins.map(|asked| &*asked.sso_token).collect();
+    assert_eq!(logins, ["sso-token", "sso-token", "session-sso-token", "session-sso-token"]);
     let signed = |role: &str| {
         let of_role = |asked: &&Asked| asked.body.contains(&format!("role%2F{role}&"));
         let asked = asked.iter().find(of_role).unwrap();
