@@ -427,8 +427,9 @@ async fn send(
             };
             due = (scheduled + bytes(schedule.elapsed() + STEP)).saturating_sub(at - range.start);
             if due > bytes(CATCH_UP) {
-                (schedule, scheduled, due) =
-                    (Instant::now() - CATCH_UP, at - range.start, bytes(CATCH_UP));
+                // As of now, with what may be caught up due at once: what is later is lost.
+                let since = Instant::now() - (CATCH_UP - STEP);
+                (schedule, scheduled, due) = (since, at - range.start, bytes(CATCH_UP));
             }
             if due < bytes(STEP).min(range.end - at) {
                 sleep(STEP).await;
