@@ -428,7 +428,7 @@ async fn send(
             due = (scheduled + bytes(schedule.elapsed() + STEP)).saturating_sub(at - range.start);
             if due > bytes(CATCH_UP) {
                 // As of now, with what may be caught up due at once: what is later is lost.
-                let since = Instant::now() - (CATCH_UP - STEP);
+                let since = Instant::now() + STEP - CATCH_UP;
                 (schedule, scheduled, due) = (since, at - range.start, bytes(CATCH_UP));
             }
             if due < bytes(STEP).min(range.end - at) {

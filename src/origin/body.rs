@@ -10,6 +10,7 @@ use super::checked::Checked;
 use super::client::Origin;
 use super::error::OriginError;
 use super::exchange::Exchange;
+use super::health;
 use super::hedging::Permit;
 use super::late_body::{Asking, First, Waiting};
 use super::retry::RetryBudget;
@@ -177,7 +178,7 @@ impl Body {
     async fn resume(&mut self, mut failure: OriginError) -> Result<(), OriginError> {
         self.exchange = None;
         self.waiting.resumed();
-        self.origin.health().count(&failure);
+        health::count(&failure);
         loop {
             self.origin.pause(failure, &mut self.budget).await?;
             let asked = Asked::Range(self.at..self.end);

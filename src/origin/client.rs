@@ -464,11 +464,11 @@ impl Origin {
 }
 
 /// Waits for a moment in which the origin may come back, or a retry become free. Returns `false` when there is no time.
-async fn waited(budget: &RetryBudget) -> bool {
+async fn waited(budget: &mut RetryBudget) -> bool {
     let pause = rand::thread_rng().gen_range(DOWN_PAUSE);
-    let has_time = budget.has_time_for(pause);
-    if has_time {
+    let may_wait = budget.may_wait(pause);
+    if may_wait {
         sleep(pause).await;
     }
-    has_time
+    may_wait
 }

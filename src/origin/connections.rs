@@ -169,16 +169,24 @@ impl Connections {
     }
 }
 
+/// An attempt among those of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Attempt {
+    #[default]
+    First,
+    /// Addresses that failed are avoided.
+    Retry,
+    /// As a retry, over a new connection, because an idle one was dead.
+    RetryFresh,
+}
+
 /// Connection for a request that passes through.
 #[derive(Debug, Clone, Default)]
 pub struct PassThrough {
     pub is_write: bool,
     /// Whether the request is a HEAD, whose response has no body whatever it announces.
     pub is_head: bool,
-    /// Whether to use a new connection, because an idle one was dead.
-    pub fresh: bool,
-    /// Whether an attempt was made before, so that addresses that failed are avoided.
-    pub is_retry: bool,
+    pub attempt: Attempt,
     /// Whether the connection has carried a request before.
     pub reused: Arc<AtomicBool>,
     /// The error code of a refusal; known with the response head.
@@ -213,10 +221,10 @@ impl std::fmt::Debug for Lender {
 #[async_trait]
 impl L4Connect for Lender {
     async fn connect(&self, _: &PeerAddress) -> pingora::Result<L4Stream> {
-        let youngest = match (self.how.fresh, self.how.is_write) {
-            (true, _) => Duration::ZERO,
-            (false, true) => WRITE_IDLE,
-            (false, false) => Duration::MAX,
+        let youngest = match (self.how.attempt, self.how.is_write) {
+            (Attempt::RetryFresh, _) => Duration::ZERO,
+            (_, true) => WRITE_IDLE,
+            (_, false) => Duration::MAX,
         };
         let class = if self.how.is_head { Class::Metadata } else { Class::Read };
         let (urgency, deadline) = (Urgency::new(class), self.route.wait_until());

@@ -127,18 +127,11 @@ impl Health {
         }
     }
 
-    /// Counts a failure that does not say whether the origin answers, such as a body that breaks off after its head.
-    pub(super) fn count(&self, failure: &OriginError) {
-        if let Some(reason) = failure.reason() {
-            failures::failed(reason);
-        }
-    }
-
     fn note_failure(&self, failure: Option<&OriginError>) {
         let endpoint = &self.endpoint;
         if let Some(failure) = failure.filter(|failure| failure.is_own()) {
             // The origin was not asked.
-            return self.count(failure);
+            return count(failure);
         }
         match failure.and_then(|failure| Some((failure.reason()?, failure))) {
             Some((reason, failure)) => {
@@ -154,5 +147,12 @@ impl Health {
                 }
             }
         }
+    }
+}
+
+/// Counts a failure that does not say whether the origin answers, such as a body that breaks off after its head.
+pub(super) fn count(failure: &OriginError) {
+    if let Some(reason) = failure.reason() {
+        failures::failed(reason);
     }
 }

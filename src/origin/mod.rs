@@ -62,7 +62,7 @@ pub use config::{
     Addressing, BackoffConfig, BucketConfig, CredentialsConfig, DEFAULT_ORIGIN, OriginConfig,
     RetryBudgetConfig,
 };
-pub use connections::PassThrough;
+pub use connections::{Attempt, PassThrough};
 pub(crate) use connector::NO_AUTHORITIES;
 pub use credentials::{CredentialsError, Found, Source};
 pub use directory_bucket::{DirectoryBucket, SessionKeysFrom};

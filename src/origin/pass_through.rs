@@ -7,7 +7,7 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::time::Instant;
 
 use super::client::Origin;
-use super::connections::PassThrough;
+use super::connections::{Attempt, PassThrough};
 use super::domains::Domain;
 use super::error::{NONE_FREE, OriginError, connect_error, is_of_credentials};
 use super::misdirected::{Misdirected, is_of_region};
@@ -40,7 +40,8 @@ impl Origin {
         how: PassThrough,
     ) -> Result<HttpPeer, OriginError> {
         let host = site.endpoint().target(bucket, None).host;
-        let route = site.endpoint().route(&host, self.config(), how.is_retry).await?;
+        let route =
+            site.endpoint().route(&host, self.config(), how.attempt != Attempt::First).await?;
         Ok(site.connections.lend(route, how))
     }
 

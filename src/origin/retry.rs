@@ -13,6 +13,9 @@ use super::recent::Recent;
 use super::slots::{Class, Urgency};
 use crate::pacing::Backoff;
 
+/// Part of the deadline for which a body waits for an origin that is down.
+const WAITED: u32 = 6;
+
 /// Whether the connection was reused: then it may have been dead, and the request not received.
 #[derive(Debug)]
 pub(super) struct Reused(pub(super) bool);
@@ -30,6 +33,8 @@ pub(super) struct RetryBudget {
     progressed: bool,
     /// Whether bytes ever arrived.
     begun: bool,
+    /// Time since which an origin that is down has been waited for.
+    waits_since: Option<Instant>,
     /// Retries since the last answer that were taken from the shared budget.
     taken: u32,
     /// Urgency of each attempt.
@@ -46,6 +51,7 @@ impl RetryBudget {
             deadline: Instant::now() + allowed,
             progressed: false,
             begun: false,
+            waits_since: None,
             taken: 0,
             urgency: Arc::new(Urgency::new(Class::Metadata)),
         }
@@ -66,6 +72,7 @@ impl RetryBudget {
         self.deadline = Instant::now() + self.allowed;
         self.progressed = true;
         self.begun = true;
+        self.waits_since = None;
     }
 
     /// Returns the pause before the next attempt, or `None` when attempts or time have run out. It is not shorter than
@@ -78,9 +85,11 @@ impl RetryBudget {
         (Instant::now() + pause < self.deadline).then_some(pause)
     }
 
-    /// Whether the deadline is further away than `pause`.
-    pub(super) fn has_time_for(&self, pause: Duration) -> bool {
-        Instant::now() + pause < self.deadline
+    /// Whether an origin that is down may be waited for, for `pause` now, and in all for a part of the deadline.
+    pub(super) fn may_wait(&mut self, pause: Duration) -> bool {
+        let now = Instant::now();
+        let since = *self.waits_since.get_or_insert(now);
+        now + pause < self.deadline.min(since + self.allowed / WAITED)
     }
 
     /// Returns and clears whether bytes arrived: the next attempt then continues after them, and is not the same

@@ -237,8 +237,11 @@ async fn r33_nobody_is_refused_for_what_the_other_origin_has() {
 
 #[tokio::test]
 async fn r3_no_answer_has_bytes_of_both_origins() {
-    let (first, second, _proxy, client) =
-        setup(|config| config.cache.fetch = ByteSize::mib(2)).await;
+    let (first, second, _proxy, client) = setup(|config| {
+        config.cache.fetch = ByteSize::mib(2);
+        config.origin.deadline = "6s".parse().unwrap();
+    })
+    .await;
     let (ours, theirs) = (Object::random(12 * MIB, 1), Object::random(12 * MIB, 2));
     for key in ["partial", "midway"] {
         first.put("data", key, ours.clone());

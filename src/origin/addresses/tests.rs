@@ -235,7 +235,9 @@ async fn a_request_that_is_cancelled_within_the_usual_time_is_no_failure() {
     addresses.choose(&known, false);
     answer(&addresses, &known, Duration::from_millis(30));
     for _ in 0..1000 {
-        known.iter().for_each(|of| addresses.answered(*of, Duration::from_millis(300)));
+        for of in &known {
+            addresses.answered(*of, Duration::from_millis(300));
+        }
     }
     for _ in 0..FAILURES {
         let cancelled = addresses.watch(known[0]);

@@ -65,7 +65,7 @@ pub(super) struct Search {
     most: usize,
     /// The width that trials are compared with, and its sample.
     base: Option<(usize, Sample)>,
-    /// Maximum bytes per second since trials began.
+    /// Bytes per second that a narrower read must nearly reach: about the maximum since trials began.
     peak: f64,
     trial: Trial,
     hold: Duration,
@@ -148,7 +148,10 @@ impl Search {
             Trial::Narrower(_) => sample.rate >= self.peak * KEPT,
             _ => sample.rate >= base.rate * GROWTH && sample.each() >= base.each() * KEPT_EACH,
         };
-        self.peak = self.peak.max(sample.rate);
+        if sample.rate > self.peak {
+            // Half of the way, since single samples vary by several per cent.
+            self.peak = f64::midpoint(self.peak, sample.rate);
+        }
         if pays {
             self.base = Some((self.width, sample));
             self.hold = HOLD.0;

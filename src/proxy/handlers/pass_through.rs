@@ -22,7 +22,7 @@ use super::transparent::as_signed;
 use super::writes::leaves_doubt;
 use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
 use crate::auth::{BodyCheck, Payload};
-use crate::origin::{OriginError, PassThrough};
+use crate::origin::{Attempt, OriginError, PassThrough};
 use crate::proxy::context::{Forward, RequestContext};
 use crate::proxy::errors::bad_request;
 use crate::proxy::gateway::Gateway;
@@ -36,7 +36,7 @@ use crate::tracing::{self, Trace};
 
 /// Read timeout of a write: S3 may take minutes to copy or complete a large object before its response begins or goes
 /// on.
-const WRITE_PATIENCE: Duration = Duration::from_mins(10);
+const WRITE_TIMEOUT: Duration = Duration::from_mins(10);
 const CONNECT_TRIES: u32 = 3;
 
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
@@ -53,8 +53,10 @@ impl Gateway {
         forward.connection = PassThrough {
             is_write: is_write(method),
             is_head: *method == Method::HEAD,
-            fresh: forward.connection.fresh,
-            is_retry: forward.connection.fresh || forward.connect_tries > 0,
+            attempt: match forward.connection.attempt {
+                Attempt::First if forward.connect_tries > 0 => Attempt::Retry,
+                attempt => attempt,
+            },
             ..PassThrough::default()
         };
         let peer = origin.pass_through_peer(&site, bucket, forward.connection.clone()).await;
@@ -64,7 +66,7 @@ impl Gateway {
         let read_timeout = match &forward.parsed.operation {
             // The same timeout as for the cache's own reads: a stalled body is of no use to a client that may retry.
             Operation::Read(_) => config.first_byte_timeout.0.max(config.idle_timeout.0),
-            Operation::PassThrough(_) if is_write(method) => WRITE_PATIENCE,
+            Operation::PassThrough(_) if is_write(method) => WRITE_TIMEOUT,
             Operation::PassThrough(_) => config.deadline.0,
         };
         peer.options.read_timeout = Some(read_timeout);
@@ -342,7 +344,9 @@ pub(in crate::proxy) fn may_retry(method: &Method, forward: &mut Forward) -> boo
     // A reused connection that died under a write may have carried it (R9).
     let reused = forward.connection.reused.load(Ordering::Relaxed);
     let may = reused && !forward.body_began && !is_write(method);
-    forward.connection.fresh |= may;
+    if may {
+        forward.connection.attempt = Attempt::RetryFresh;
+    }
     may || forward.resend.take()
 }
 

@@ -43,14 +43,14 @@ struct Read {
 
 #[derive(Debug)]
 struct Span {
-    span: Range<u64>,
+    range: Range<u64>,
     kind: Kind,
     since: Instant,
 }
 
 impl Span {
     fn bytes(&self) -> u64 {
-        self.span.end - self.span.start
+        self.range.end - self.range.start
     }
 }
 
@@ -93,15 +93,15 @@ impl Reads {
         next.retain_mut(|next| {
             next.end = next.end.min(size);
             let is_expected =
-                |span: &Span| span.span.start < next.end && next.start < span.span.end;
+                |span: &Span| span.range.start < next.end && next.start < span.range.end;
             next.start < next.end && !self.ahead.iter().any(is_expected)
         });
         next
     }
 
     /// Notes a span that was fetched ahead.
-    pub(in crate::cache) fn fetched(&mut self, span: Range<u64>, kind: Kind, now: Instant) {
-        self.ahead.push_back(Span { span, kind, since: now });
+    pub(in crate::cache) fn fetched(&mut self, range: Range<u64>, kind: Kind, now: Instant) {
+        self.ahead.push_back(Span { range, kind, since: now });
         self.forget_above(SPANS);
     }
 
@@ -133,20 +133,20 @@ impl Reads {
 
     /// Counts the bytes of a read that were fetched ahead.
     fn take(&mut self, read: &Range<u64>) {
-        for Span { span, kind, since } in std::mem::take(&mut self.ahead) {
-            let (start, end) = (span.start.max(read.start), span.end.min(read.end));
+        for Span { range, kind, since } in std::mem::take(&mut self.ahead) {
+            let (start, end) = (range.start.max(read.start), range.end.min(read.end));
             if start >= end {
-                self.ahead.push_back(Span { span, kind, since });
+                self.ahead.push_back(Span { range, kind, since });
                 continue;
             }
             self.used += end - start;
             self.counted.of_mut(kind).used += end - start;
-            for rest in [span.start..start, end..span.end] {
+            for rest in [range.start..start, end..range.end] {
                 // A small remainder of an estimate is not expected to be read any more.
                 match rest.end.saturating_sub(rest.start) {
                     0 => {}
                     bytes if bytes <= NEAR => self.waste(kind, bytes),
-                    _ => self.ahead.push_back(Span { span: rest, kind, since }),
+                    _ => self.ahead.push_back(Span { range: rest, kind, since }),
                 }
             }
         }
