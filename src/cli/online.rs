@@ -361,8 +361,9 @@ fn region(
 async fn check_queues(config: &Config, made: &Made, report: &mut Report) {
     "origin".clone_into(&mut report.key);
     for (index, queue) in config.events.sqs.iter().enumerate() {
-        let named = queue.origin.as_ref().and_then(|name| made.get(&format!("origins.{name}")));
-        let Some(origin) = named.or(made.get("origin")) else { continue };
+        let key = queue.origin.as_ref().map(|name| format!("origins.{name}"));
+        // One that could not be made has been reported.
+        let Some(origin) = made.get(key.as_deref().unwrap_or("origin")) else { continue };
         let since = Instant::now();
         let origins = crate::origin::Origins::from(origin.clone());
         let depth = timeout(STEP, crate::events::queue_depth(queue, &origins)).await;

@@ -339,7 +339,9 @@ impl Origin {
         }
         let asked_for = failure.retry_after(self.now());
         let Some(pause) = budget.next_pause(asked_for) else { return Err(failure) };
-        if !budget.take_progress() {
+        // That a body stalls is only a guess: where all of them do, not all are requested anew.
+        let is_guess = matches!(failure, OriginError::Timeout(_));
+        if !budget.take_progress() || is_guess {
             while !self.health.may_retry() {
                 if !budget.has_begun() || !waited(budget).await {
                     return Err(failure);

@@ -120,8 +120,8 @@ impl Origins {
     }
 
     /// As [`OriginSet::named`].
-    pub fn named(&self, name: Option<&str>) -> Arc<Origin> {
-        self.0.set.load().named(name).clone()
+    pub fn named(&self, name: Option<&str>) -> Option<Arc<Origin>> {
+        self.0.set.load().named(name).cloned()
     }
 
     /// As [`OriginSet::has_mappings`].

@@ -102,9 +102,17 @@ impl Width {
         let mut state = self.state.lock();
         change(&mut state);
         let ranges = state.search.width();
+        self.worth.store(state.worth(), Ordering::Relaxed);
         if self.ranges.swap(ranges, Ordering::Relaxed) != ranges {
             gauges::set_parallel_ranges(self.name.as_deref(), ranges);
         }
+    }
+}
+
+impl State {
+    /// Returns the bytes that an answer is worth. An origin that throttles gets few and long requests.
+    fn worth(&self) -> u64 {
+        if self.search.is_throttled() { 0 } else { self.meter.worth() }
     }
 }
 
@@ -142,7 +150,7 @@ impl Drop for Transfer {
             && bytes >= BULK
         {
             state.meter.transferred(bytes, now - since);
-            self.width.worth.store(state.meter.worth(), Ordering::Relaxed);
+            self.width.worth.store(state.worth(), Ordering::Relaxed);
         }
     }
 }

@@ -1,4 +1,4 @@
-"""What this suite asks S3: each claim by its id, under the words of the page that calls it unverified.
+"""The claims that this suite puts to S3: each by its id, under the words of the page that calls it unverified.
 
 The words are a bullet of docs/s3.md, below "Unverified against AWS", or the first cell of a row of docs/endpoints.md, below
 "Amazon S3". `tests/clients/test_aws_claims.py` compares both lists with the pages: no claim is without words, no words

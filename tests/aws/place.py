@@ -44,7 +44,7 @@ def code_of(body: bytes) -> str:
 
 @dataclass
 class Place:
-    """Where requests are sent, signed by `session` unless they are to be without a signature."""
+    """An endpoint to which requests are sent, signed by `session` unless they are to be without a signature."""
 
     endpoint: str
     region: str
@@ -118,7 +118,7 @@ class Hotset:
         urllib.request.urlopen(request, timeout=30).close()
 
     def checksums(self, algorithm: str) -> int:
-        """How many objects and parts were compared and had the origin's checksum."""
+        """The number of objects and parts that were compared and had the origin's checksum."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
         wanted = ("hotset_origin_checksums_total{", f'algorithm="{algorithm.lower()}"', 'outcome="match"')

@@ -17,7 +17,7 @@ class Report:
     def __init__(self, is_aws: bool):
         self.is_aws, self.rows, self.not_asked = is_aws, [], {}
         self.hidden: dict[str, str] = {}
-        """What an answer might name, and what is written in its place."""
+        """Names that an answer may have, each with the text that is written in its place."""
         self.hotset = ""
 
     def hide(self, word: str, *texts: str | None) -> None:

@@ -34,7 +34,7 @@ def public(kind: str, region: str, regional: str) -> str:
 
 
 class Kind:
-    """What is asked of one kind: hotset's settings, and boto3's."""
+    """The settings of hotset and of boto3 for one kind."""
 
     def __init__(self, kind: str, given: str, region: str, session, regional: str, style: str):
         self.bucket, self.settings, self.endpoint = BUCKET, {"addressing": style}, regional

@@ -1,4 +1,4 @@
-"""What the suite has written below its prefix, in one bucket: seen, and removed."""
+"""Lists and removes all that the suite has written below its prefix, in one bucket."""
 
 import contextlib
 import signal
@@ -54,7 +54,7 @@ class Written:
         return [(key, upload) for key, upload in found if key.startswith(self.prefix)]
 
     def left(self) -> list[str]:
-        """What is there, each with what it is. Fails where the keys may not list that."""
+        """Lists all that is there, with the kind of each. Fails where the keys may not list that."""
         versions = [f"{kind[:-1]} {version} of {key}" for kind, key, version in self.versions()]
         uploads = [f"Upload {upload} of {key}" for key, upload in self.uploads()]
         return [f"Object {key}" for key in self.objects()] + versions + uploads

@@ -1,4 +1,4 @@
-"""What the pages call unverified against AWS, and what `make test-aws` asks: neither has anything that the other has not."""
+"""The departures that the pages call unverified against AWS, and the claims of `make test-aws`: none is without the other."""
 
 import ast
 import re

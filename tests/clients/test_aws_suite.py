@@ -55,7 +55,7 @@ class Account:
         return process.returncode, out
 
     def left(self) -> list[str]:
-        """What there is besides its own."""
+        """Lists all that is there besides its own."""
         everything = Written(self.s3, self.bucket, "").left()
         return [found for found in everything if not found.endswith((" mine", " of mine", " of mine too"))]
 

@@ -227,7 +227,7 @@ impl House {
 
     /// Settles the history after a kill: the process's last writes reached the origin, or never will.
     async fn settle(&self) {
-        self.s3.wait_idle().await;
+        self.s3.wait_disconnected().await;
         for key in &self.keys {
             let mut history = lock(&key.history);
             if history.is_open() {

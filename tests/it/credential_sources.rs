@@ -272,7 +272,7 @@ async fn a_login_that_is_missing_refuses_the_start_and_the_config_file_is_named(
 #[tokio::test]
 async fn a_web_identity_token_is_read_again_at_each_renewal() {
     let (s3, scratch) = (origin().await, Scratch::new());
-    let agent = FakeAgent::start("AK1", Duration::from_secs(4)).await;
+    let agent = FakeAgent::start("AK1", Duration::from_secs(8)).await;
     let mut serve = command("serve", &s3, &scratch, "");
     serve.env("AWS_WEB_IDENTITY_TOKEN_FILE", scratch.file("token", "first"));
     serve.env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/r");

@@ -25,7 +25,7 @@ fn keys(access_key: &str) -> String {
 #[tokio::test]
 async fn a_queue_is_asked_with_the_keys_that_the_origin_renewed() {
     let (s3, queue, scratch) = (origin().await, FakeSqs::start().await, Scratch::new());
-    let agent = FakeAgent::start("AK1", Duration::from_secs(4)).await;
+    let agent = FakeAgent::start("AK1", Duration::from_secs(8)).await;
     let serve = command("serve", &s3, &scratch, &events(&queue, ""));
     let _process = Process::spawn(with_agent(serve, &agent)).await;
     queue.until_signed_by("AK1").await;

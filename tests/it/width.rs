@@ -152,7 +152,9 @@ async fn connections_that_are_limited_by_themselves_make_reads_wide() {
     let pace = Pace::new(ANSWER / 6, 2_500_000);
     s3.fault(Matcher::get("large"), Always, Fault::Paced(pace.clone()));
     read(&s3, &client, "large", 48 * MIB).await;
-    assert!(pace.take_most() > START, "{}", pace.take_most());
+    // At a constant width some are nearly done when others begin.
+    let most = pace.take_most();
+    assert!(most > 2 * START + START / 2, "{most}");
 }
 
 #[tokio::test]

@@ -39,14 +39,18 @@ impl OriginKeys {
     /// Has the origin look up its credentials again, after the queue refused them.
     pub(super) async fn refused(&self) {
         let used = self.used.lock().take();
-        if let Some(used) = used {
-            self.origins.named(self.origin.as_deref()).renew_refused(&used).await;
+        if let Some(used) = used
+            && let Some(origin) = self.origins.named(self.origin.as_deref())
+        {
+            origin.renew_refused(&used).await;
         }
         *self.chain.lock().await = None;
     }
 
     async fn provide(&self) -> Result<Credentials, CredentialsError> {
+        // A reload may have removed it: no other origin's keys are used for its queue.
         let origin = self.origins.named(self.origin.as_deref());
+        let origin = origin.ok_or_else(|| CredentialsError::not_loaded("its origin is gone"))?;
         let signer = origin.domains().own().signer();
         self.used.lock().clone_from(&signer);
         let Some(signer) = signer else {

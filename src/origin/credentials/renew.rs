@@ -166,6 +166,11 @@ impl Renewal {
         }
     }
 
+    /// Whether the credentials in use have ended, or do before a long pause would.
+    fn ends_soon(&self) -> bool {
+        self.expiry.lock().is_some_and(|expiry| expiry.ends <= SystemTime::now() + LONG)
+    }
+
     /// Looks up credentials again, unless others than `used` are in use already.
     ///
     /// Makes one lookup at a time, with pauses between them.
@@ -188,7 +193,7 @@ impl Renewal {
             Ok(None) => (now.is_some().then(none), LONG),
             Err(Failure { why, longest }) => (Some(why), longest),
         };
-        limits.pace.failed(longest);
+        limits.pace.failed(if self.ends_soon() { longest.min(SHORT) } else { longest });
         if let Some(why) = why
             && limits.warnings.allow()
         {
@@ -327,13 +332,16 @@ mod tests {
     use crate::origin::OriginConfig;
 
     #[tokio::test(start_paused = true)]
-    async fn a_source_that_hangs_is_asked_ever_more_rarely() {
-        let asked = Arc::<AtomicUsize>::default();
-        let domains = Arc::new(Domains::new(&OriginConfig::default(), None));
-        let renewal = Arc::new(Renewal::new(Provider::Silent(asked.clone()), None, domains));
-        renewal.start();
-        sleep(Duration::from_hours(1)).await;
-        let in_an_hour = asked.load(Ordering::Relaxed);
-        assert!((10..=30).contains(&in_an_hour), "{in_an_hour}, each of which may leave a process");
+    async fn a_source_that_hangs_is_asked_ever_more_rarely_but_for_keys_that_have_ended() {
+        let ended = ("keys".to_owned(), Some(SystemTime::UNIX_EPOCH));
+        for (first, times) in [(None, 10..=30), (Some(ended), 60..=150)] {
+            let asked = Arc::<AtomicUsize>::default();
+            let domains = Arc::new(Domains::new(&OriginConfig::default(), None));
+            let renewal = Arc::new(Renewal::new(Provider::Silent(asked.clone()), first, domains));
+            renewal.start();
+            sleep(Duration::from_hours(1)).await;
+            let in_an_hour = asked.load(Ordering::Relaxed);
+            assert!(times.contains(&in_an_hour), "{in_an_hour}, each of which may leave a process");
+        }
     }
 }

@@ -57,13 +57,21 @@ impl Hedging {
     where
         F: Future<Output = Result<Timed<T>, OriginError>>,
     {
-        tokio::select! {
-            biased;
-            outcome = &mut first => return outcome,
-            () = sleep(delay) => {}
-        }
-        let permit = if may_repeat() { self.permit(about.phase, about.bucket) } else { None };
-        let Some(permit) = permit else { return first.await };
+        let mut delay = delay;
+        let permit = loop {
+            tokio::select! {
+                biased;
+                outcome = &mut first => return outcome,
+                () = sleep(delay) => {}
+            }
+            // What nobody waited for may be waited for by now.
+            if may_repeat()
+                && let Some(permit) = self.permit(about.phase, about.bucket)
+            {
+                break permit;
+            }
+            delay *= 2;
+        };
         let mut second = Box::pin(send());
         tokio::select! {
             biased;

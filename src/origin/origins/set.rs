@@ -144,10 +144,10 @@ impl OriginSet {
         &self.default
     }
 
-    /// Returns the origin of this name; the default one for `None` and for a name that is not in the configuration.
-    pub fn named(&self, name: Option<&str>) -> &Arc<Origin> {
-        let found = name.and_then(|name| self.each().find(|(other, _)| *other == Some(name)));
-        found.map_or(&self.default, |(_, origin)| origin)
+    /// Returns the origin of this name, the default one for `None`; `None`: it is not in the configuration.
+    pub fn named(&self, name: Option<&str>) -> Option<&Arc<Origin>> {
+        let Some(name) = name else { return Some(&self.default) };
+        self.each().find(|(other, _)| *other == Some(name)).map(|(_, origin)| origin)
     }
 
     /// Whether any bucket is mapped to another origin or name.

@@ -80,7 +80,8 @@ impl Meter {
         self.begun += 1;
         self.older = if narrower { self.under_way } else { 0 };
         let settling = match narrower {
-            true => SLOW,
+            true if self.older > 0 => SLOW,
+            true => Duration::ZERO,
             false => self.first_byte.unwrap_or_default().mul_f64(1.5).min(SLOW),
         };
         self.step = Step { settling, ..Step::default() };

@@ -93,6 +93,11 @@ impl Search {
         self.width
     }
 
+    /// Whether the width is limited since the origin throttled.
+    pub(super) fn is_throttled(&self) -> bool {
+        self.ceiling.is_some()
+    }
+
     /// Ends the trial after idle time: the width is kept, and measured anew.
     pub(super) fn was_idle(&mut self) {
         if let Some((width, _)) = self.base.take() {

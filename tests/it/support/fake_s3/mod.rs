@@ -39,12 +39,13 @@ pub use regions::Tells;
 use crate::support::{EVENT_LIMIT, lock, within};
 use bytes::Bytes;
 use connection::Connection;
-use state::State;
+use state::{Open, State};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -271,6 +272,16 @@ impl FakeS3 {
         self.wait_for(|requests| requests.iter().all(|request| request.done))
     }
 
+    /// Waits until all connections were read to their end, also those that wait to be accepted; panics after 10 s. Their
+    /// clients must be gone.
+    pub async fn wait_disconnected(&self) {
+        let mut last = TcpStream::connect(self.addr).await.expect("it listens");
+        last.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").await.expect("it reads");
+        last.read_to_end(&mut Vec::new()).await.expect("connections are accepted in their order");
+        drop(last);
+        self.wait_for(|_| self.state.open.load(Ordering::SeqCst) == 0).await;
+    }
+
     /// Asserts that no byte of the object was sent twice, over all GETs so far; bytes of a broken response that were
     /// handed to the kernel count as sent, whether or not they arrived.
     ///
@@ -342,7 +353,12 @@ async fn accept(listener: TcpListener, state: Arc<State>, mut stop: oneshot::Rec
         let Ok((stream, _)) = accepted else { continue };
         let _ = stream.set_nodelay(true);
         let id = state.connections.fetch_add(1, Ordering::Relaxed);
-        connections.spawn(Connection::new(id, stream, Arc::clone(&state)).run());
+        let open = Open::new(&state);
+        let connection = Connection::new(id, stream, Arc::clone(&state));
+        connections.spawn(async move {
+            connection.run().await;
+            drop(open);
+        });
         while connections.try_join_next().is_some() {}
     }
     drop(listener);

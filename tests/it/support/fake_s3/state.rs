@@ -7,7 +7,7 @@ use super::http::Seen;
 use super::store::Store;
 use super::{Fault, Matcher, Object, Repeat};
 use crate::support::lock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
@@ -18,6 +18,8 @@ pub(super) struct State {
     log: Mutex<Log>,
     pub changed: Notify,
     pub connections: AtomicU64,
+    /// Connections that are open.
+    pub open: AtomicUsize,
     request_ids: AtomicU64,
 }
 
@@ -67,6 +69,23 @@ impl State {
         let mut log = lock(&self.log);
         log.first += log.seen.len();
         log.seen.clear();
+    }
+}
+
+/// An open connection.
+pub(super) struct Open(Arc<State>);
+
+impl Open {
+    pub(super) fn new(state: &Arc<State>) -> Open {
+        state.open.fetch_add(1, Ordering::SeqCst);
+        Open(Arc::clone(state))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+        self.0.changed.notify_waiters();
     }
 }
 
