@@ -361,7 +361,8 @@ fn region(
 async fn check_queues(config: &Config, made: &Made, report: &mut Report) {
     "origin".clone_into(&mut report.key);
     for (index, queue) in config.events.sqs.iter().enumerate() {
-        let key = queue.origin.as_ref().map(|name| format!("origins.{name}"));
+        let named = queue.origin.as_deref().filter(|name| *name != crate::origin::DEFAULT_ORIGIN);
+        let key = named.map(|name| format!("origins.{name}"));
         // One that could not be made has been reported.
         let Some(origin) = made.get(key.as_deref().unwrap_or("origin")) else { continue };
         let since = Instant::now();

@@ -144,9 +144,11 @@ impl OriginSet {
         &self.default
     }
 
-    /// Returns the origin of this name, the default one for `None`; `None`: it is not in the configuration.
+    /// Returns the origin of this name, the default one without a name; `None`: it is not in the configuration.
     pub fn named(&self, name: Option<&str>) -> Option<&Arc<Origin>> {
-        let Some(name) = name else { return Some(&self.default) };
+        let Some(name) = name.filter(|name| *name != DEFAULT_ORIGIN) else {
+            return Some(&self.default);
+        };
         self.each().find(|(other, _)| *other == Some(name)).map(|(_, origin)| origin)
     }
 
