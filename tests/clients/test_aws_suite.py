@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -24,6 +23,23 @@ def pytest_collection_finish():
     import written
 
     written.Written.remove_once, written.PAUSES = lambda self: None, (0,)
+"""
+
+INTERRUPTED = """
+import os
+
+from botocore.client import BaseClient
+
+send = BaseClient._make_api_call
+
+
+def interrupted(client, operation, arguments):
+    if operation == "UploadPart":
+        os.kill(os.getpid(), {number})
+    return send(client, operation, arguments)
+
+
+BaseClient._make_api_call = interrupted
 """
 
 
@@ -85,13 +101,10 @@ def test_the_suite_reports_what_differs_and_leaves_nothing(server, program, tmp_
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
 def test_an_interrupted_suite_leaves_nothing(server, program, tmp_path, number):
     account = Account(server, program, tmp_path)
-    process = account.start()
+    # In the middle of an upload in parts.
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED.format(number=int(number)))
+    process = account.start("-p", "interrupted")
     try:
-        deadline = time.monotonic() + 120
-        # In the middle of an upload in parts.
-        while not any(found.startswith("Upload") for found in account.left()):
-            assert process.poll() is None and time.monotonic() < deadline
-        process.send_signal(number)
         out, _ = process.communicate(timeout=120)
     finally:
         # hotset, too, if it was left alone.
