@@ -102,7 +102,7 @@ impl Width {
         let mut state = self.state.lock();
         change(&mut state);
         let ranges = state.search.width();
-        self.worth.store(state.worth(), Ordering::Relaxed);
+        self.worth.store(state.worth(Instant::now()), Ordering::Relaxed);
         if self.ranges.swap(ranges, Ordering::Relaxed) != ranges {
             gauges::set_parallel_ranges(self.name.as_deref(), ranges);
         }
@@ -111,8 +111,8 @@ impl Width {
 
 impl State {
     /// Returns the bytes that an answer is worth. An origin that throttles gets few and long requests.
-    fn worth(&self) -> u64 {
-        if self.search.is_throttled() { 0 } else { self.meter.worth() }
+    fn worth(&self, now: Instant) -> u64 {
+        if self.search.is_throttled(now) { 0 } else { self.meter.worth() }
     }
 }
 
@@ -150,7 +150,7 @@ impl Drop for Transfer {
             && bytes >= BULK
         {
             state.meter.transferred(bytes, now - since);
-            self.width.worth.store(state.worth(), Ordering::Relaxed);
+            self.width.worth.store(state.worth(now), Ordering::Relaxed);
         }
     }
 }
@@ -180,5 +180,23 @@ mod tests {
             width.throttled();
         }
         assert_eq!(width.ranges(), search::FLOOR);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_origin_that_throttles_gets_long_ranges_for_a_while() {
+        let width = Width::new(None, 256);
+        let read = async || {
+            let mut transfer = width.begin(8 * BULK).expect("many bytes");
+            transfer.answered(Duration::from_millis(30));
+            tokio::time::advance(Duration::from_millis(100)).await;
+            transfer.received(8 * BULK);
+            drop(transfer);
+            width.range_size(8 * BULK, Sizes { least: BULK, most: 8 * BULK })
+        };
+        assert_eq!(read().await, 2 * BULK);
+        width.throttled();
+        assert_eq!(read().await, 8 * BULK);
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(read().await, 2 * BULK);
     }
 }

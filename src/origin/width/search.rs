@@ -94,8 +94,8 @@ impl Search {
     }
 
     /// Whether the width is limited since the origin throttled.
-    pub(super) fn is_throttled(&self) -> bool {
-        self.ceiling.is_some()
+    pub(super) fn is_throttled(&self, now: Instant) -> bool {
+        self.ceiling.is_some_and(|(_, until)| now < until)
     }
 
     /// Ends the trial after idle time: the width is kept, and measured anew.
