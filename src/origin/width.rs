@@ -96,13 +96,13 @@ impl Width {
                 state.meter.restart(now, true);
             }
         });
+        self.worth.store(0, Ordering::Relaxed);
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
         change(&mut state);
         let ranges = state.search.width();
-        self.worth.store(state.worth(Instant::now()), Ordering::Relaxed);
         if self.ranges.swap(ranges, Ordering::Relaxed) != ranges {
             gauges::set_parallel_ranges(self.name.as_deref(), ranges);
         }

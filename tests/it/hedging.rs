@@ -33,6 +33,14 @@ fn of(key: &'static str) -> impl Fn(&Seen) -> bool {
     move |request| request.key == key
 }
 
+/// Waits for longer than a late answer is waited for, by the time that other requests take.
+async fn wait_while_others_are_answered(client: &Client) {
+    for number in 0..SAMPLES {
+        let path = format!("/data/usual-{number}?partNumber=1");
+        assert_eq!(client.get(&path).send().await.status, 206);
+    }
+}
+
 #[tokio::test]
 async fn a_late_answer_is_asked_for_again() {
     let (s3, _proxy, client) = start(true).await;
@@ -139,10 +147,7 @@ async fn nothing_is_sent_twice_when_it_is_switched_off() {
     s3.fault(Matcher::get("late"), Times(1), Fault::HoldHeader(gate.clone()));
     let wait = async {
         within("the request", gate.wait_reached()).await;
-        for number in 0..SAMPLES {
-            let path = format!("/data/usual-{number}?partNumber=1");
-            assert_eq!(client.get(&path).send().await.status, 206);
-        }
+        wait_while_others_are_answered(&client).await;
         gate.open();
     };
     let request = client.get("/data/late");
@@ -185,11 +190,7 @@ async fn nothing_is_sent_twice_once_a_second_request_was_refused_for_being_too_m
     s3.wait_for(|seen| seen.iter().any(|seen| seen.key == "first" && seen.status == 503)).await;
     let second = client.get("/data/second").start(0).await;
     within("both requests", gate.wait_reached_by(2)).await;
-    // Longer than a late answer is waited for, by the time that other requests take.
-    for number in 0..SAMPLES {
-        let path = format!("/data/usual-{number}?partNumber=1");
-        assert_eq!(client.get(&path).send().await.status, 206);
-    }
+    wait_while_others_are_answered(&client).await;
     assert_eq!(s3.count(of("second")), 1, "{}", s3.describe());
     gate.open();
     for reader in [first, second] {
@@ -206,10 +207,7 @@ async fn what_no_client_waits_for_is_not_sent_twice() {
     let api = Api::new(proxy.admin);
     let wait = async {
         within("the request", gate.wait_reached()).await;
-        for number in 0..SAMPLES {
-            let path = format!("/data/usual-{number}?partNumber=1");
-            assert_eq!(client.get(&path).send().await.status, 206);
-        }
+        wait_while_others_are_answered(&client).await;
         assert_eq!(s3.count(of("late")), 1, "{}", s3.describe());
         gate.open();
     };

@@ -30,6 +30,14 @@ async fn verified(proxy: &TestProxy, outcome: &str) -> f64 {
     proxy.metric(&format!("hotset_hit_verifications_total{{outcome=\"{outcome}\"}}")).await
 }
 
+/// Waits until more comparisons than `before` had this outcome.
+async fn wait_for_more(proxy: &TestProxy, outcome: &str, before: f64) {
+    within("another comparison to be counted", async {
+        while verified(proxy, outcome).await <= before {}
+    })
+    .await;
+}
+
 /// Reads until the cache has invalidated the object; the last response is a miss.
 async fn read_until_dropped(client: &Client, target: &str) -> Vec<u8> {
     within("a hit to be found wrong", async {
@@ -165,10 +173,7 @@ async fn a_bit_that_flips_in_the_answer_drops_nothing() {
     let matching = verified(&proxy, "match").await;
     assert_eq!(client.get("/data/k").send().await.header("cache-status"), HIT);
     s3.wait_for(|seen| seen.iter().filter(|seen| seen.complete).count() == 2).await;
-    within("the second comparison to be counted", async {
-        while verified(&proxy, "match").await <= matching {}
-    })
-    .await;
+    wait_for_more(&proxy, "match", matching).await;
     assert_eq!(client.get("/data/k").send().await.header("cache-status"), HIT);
 }
 
@@ -185,10 +190,7 @@ async fn r6_a_comparison_of_what_was_overwritten_meanwhile_drops_nothing() {
     assert_eq!(client.put("/data/k").body("new").send().await.status, 200);
     assert_eq!(client.get("/data/k").send().await.body, "new");
     gate.open();
-    within("the comparison to be skipped", async {
-        while verified(&proxy, "skipped").await <= skipped {}
-    })
-    .await;
+    wait_for_more(&proxy, "skipped", skipped).await;
     let read = client.get("/data/k").send().await;
     assert_eq!((read.header("cache-status"), read.text().as_str()), (HIT, "new"));
 }
