@@ -342,13 +342,15 @@ impl Origin {
         // That a body stalls is only a guess: where all of them do, not all are requested anew.
         let is_guess = matches!(failure, OriginError::Timeout(_));
         if !budget.take_progress() || is_guess {
-            while !self.health.may_retry() {
+            let mut may_retry = self.health.may_retry();
+            while !may_retry {
                 if !budget.has_begun() || !waited(budget).await {
                     return Err(failure);
                 }
                 if self.health.is_only_probed() {
                     return Ok(());
                 }
+                may_retry = self.health.may_retry_by_now();
             }
             budget.took();
         }

@@ -90,11 +90,16 @@ impl Health {
 
     /// Takes a retry from the budget that all requests share.
     pub(super) fn may_retry(&self) -> bool {
-        let may = self.retries.take();
+        let may = self.may_retry_by_now();
         if !may {
             failures::retry_refused();
         }
         may
+    }
+
+    /// As [`Health::may_retry`], for a retry whose refusal was counted before.
+    pub(super) fn may_retry_by_now(&self) -> bool {
+        self.retries.take()
     }
 
     /// Returns whether the origin answers; if not, for how many seconds it has failed, and why.
